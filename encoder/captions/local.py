@@ -60,35 +60,57 @@ class LocalCaptioner:
             batch = pictures[start : start + self.batch_size]
             answers = self._answer([picture for _, picture in batch], language)
             for (place, _), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, CaptionError):
+                    yield place, answer
+                    continue
                 try:
                     yield place, parse_answer(answer, language)
                 except CaptionError as error:
                     yield place, error
 
-    def _answer(self, pictures: Sequence[Image], language: Language) -> list[str]:
-        """Return what the model says about each picture, from `ANSWER_START` on."""
+    def _answer(self, pictures: Sequence[Image], language: Language) -> list[str | CaptionError]:
+        """Return what the model says about each picture, from `ANSWER_START` on, or why nothing.
+
+        Raises:
+            CaptionerError: one picture is too many for its memory, or its device is lost.
+        """
         import torch
 
-        model = self._model
         try:
-            inputs = self._make_inputs(pictures, language)
-            given = inputs["input_ids"].shape[1]
-            with torch.inference_mode():
-                tokens = model.generate(
-                    **inputs,
-                    max_new_tokens=self._max_tokens,
-                    do_sample=True,
-                    temperature=TEMPERATURE,
-                )
-        except torch.OutOfMemoryError as error:
-            if len(pictures) == 1:
+            return [*self._generate(pictures, language)]
+        except torch.AcceleratorError as error:
+            # After this no call of the process reaches the device.
+            raise CaptionerError(
+                f"{self.name} lost {self._device}: {_first_line(error)}. Run it again."
+            ) from error
+        except RuntimeError as error:
+            reason = _first_line(error)
+            if len(pictures) == 1 and _is_of_memory(error):
                 raise CaptionerError(
                     f"{self.name} needs more memory than {self._device} has; take a smaller model "
                     "or one behind an endpoint."
                 ) from error
-            middle = len(pictures) // 2
-            halves = pictures[:middle], pictures[middle:]
-            return [answer for half in halves for answer in self._answer(half, language)]
+        if len(pictures) == 1:
+            return [CaptionError(f"{self.name} failed at it: {reason}")]
+        # Not before: an error that is being handled keeps all that generating held.
+        _empty_cache(self._device)
+        middle = len(pictures) // 2
+        halves = pictures[:middle], pictures[middle:]
+        return [answer for half in halves for answer in self._answer(half, language)]
+
+    def _generate(self, pictures: Sequence[Image], language: Language) -> list[str]:
+        import torch
+
+        model = self._model
+        inputs = self._make_inputs(pictures, language)
+        given = inputs["input_ids"].shape[1]
+        with torch.inference_mode():
+            tokens = model.generate(
+                **inputs,
+                max_new_tokens=self._max_tokens,
+                do_sample=True,
+                temperature=TEMPERATURE,
+            )
         said: list[str] = self._tokenizer.batch_decode(tokens[:, given:], skip_special_tokens=True)
         return [ANSWER_START + answer for answer in said]
 
@@ -188,6 +210,28 @@ class LocalCaptioner:
                 "Qwen-VL. Others can be served by vLLM: see docs/captions.md."
             )
         return model
+
+
+def _first_line(error: RuntimeError) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
+
+
+def _is_of_memory(error: RuntimeError) -> bool:
+    """Whether a device is full; Apple's say so in words only."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+
+
+def _empty_cache(device: str) -> None:
+    """Give back what torch keeps of a device's memory for tensors to come."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.empty_cache()
+    elif kind == "mps":
+        torch.mps.empty_cache()
 
 
 @contextmanager

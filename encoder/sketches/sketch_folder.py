@@ -19,14 +19,14 @@ def sketch_path(adapter: Path, folder: Path) -> Path:
 def kept_sketch(adapter: Path, folder: Path) -> Sketch:
     """Return the sketch in the folder, or make it of the adapter's file and put it there.
 
-    The file need not exist where the sketch does.
+    The file need not exist where the sketch does; one that was written since is sketched again.
 
     Raises:
         LoraFileError: there is no sketch, and the adapter cannot be read.
         SketchError: no sketch can be made of it, or the one in the folder is damaged.
     """
     path = sketch_path(adapter, folder)
-    if path.exists():
+    if path.exists() and not _is_newer(adapter, path):
         try:
             return Sketch.from_bytes(path.read_bytes())
         except SketchError as error:
@@ -36,3 +36,7 @@ def kept_sketch(adapter: Path, folder: Path) -> Sketch:
     with written_whole(path) as partial:
         partial.write_bytes(made.to_bytes())
     return made
+
+
+def _is_newer(adapter: Path, sketch: Path) -> bool:
+    return adapter.exists() and adapter.stat().st_mtime_ns > sketch.stat().st_mtime_ns

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 from crawler.whole_file import written_whole
 from encoder.training.workers import Workers
 from encoder.weight_encoders.metrics import mrr
+
+log = logging.getLogger(__name__)
 
 # CLIP's start and cap (Radford et al., 2021, https://arxiv.org/abs/2103.00020); the cap is
 # halved since a few hundred adapters are memorised at any sharper temperature.
@@ -94,6 +97,8 @@ def validation_mrr(network: nn.Module, examples: Examples, device: torch.device)
 class Trainer:
     """Trains a network of adapters; with a folder, writes its state each epoch and resumes.
 
+    It resumes what was trained on the same: `trained_on` names that. Else it begins anew.
+
     Several processes, each with its own network of the same start, do together what one
     does alone with the same batches: negatives are gathered from all of them.
     """
@@ -104,8 +109,11 @@ class Trainer:
         schedule: Schedule,
         folder: Path | None = None,
         workers: Workers | None = None,
+        *,
+        trained_on: str = "",
     ) -> None:
         self.workers = workers or Workers()
+        self.trained_on = trained_on
         self.network, self.schedule, self.folder = network, schedule, folder
         self.network.to(self.workers.device)
         self.log_scale = nn.Parameter(
@@ -200,6 +208,7 @@ class Trainer:
         assert self.folder
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
+            "trained_on": self.trained_on,
             "network": self.network.state_dict(),
             "best": self.best,
             "log_scale": self.log_scale.detach(),
@@ -217,6 +226,14 @@ class Trainer:
         state: dict[str, Any] = torch.load(
             self._state_path, weights_only=True, map_location=self.workers.device
         )
+        if state.get("trained_on", "") != self.trained_on:
+            if self.workers.is_first:
+                log.warning(
+                    "%s is of a training on other adapters, captions or settings; this one begins "
+                    "anew and replaces it",
+                    self._state_path,
+                )
+            return
         self.network.load_state_dict(state["network"])
         self.best = state["best"]
         self.log_scale.data.copy_(state["log_scale"])

@@ -17,7 +17,6 @@ from encoder.training.train import COMPONENTS, SketchedAdapters
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import (
-    ENCODE_BATCH,
     LEAST_TRUSTED,
     RIDGE_PENALTIES,
     RidgeEncoder,
@@ -48,11 +47,7 @@ class Missed:
     @cached_property
     def said(self) -> Floats:
         """What the encoder's ridge predicts as it is, (n, dim)."""
-        sketches, parts = self.adapters.sketches, []
-        for start in range(0, len(sketches), ENCODE_BATCH):
-            coordinates = self.encoder.coordinates(sketches[start : start + ENCODE_BATCH])
-            parts.append(coordinates @ self.encoder.up)
-        return np.concatenate(parts)
+        return self.encoder.coordinates(self.adapters.sketches) @ self.encoder.up
 
     @cached_property
     def kernel(self) -> Floats:

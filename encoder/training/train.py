@@ -1,5 +1,6 @@
 """Adapters with captions -> a trained encoder, measured on adapters it has not seen."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -267,7 +268,8 @@ def train_autolora(
 ) -> AutoLoraEncoder:
     """Train AutoLoRA's encoder on the training split, stopped early by the validation one.
 
-    With a folder, the run's curves are there as `curves.json` and `curves.png`.
+    With a folder, the run's curves are there as `curves.json` and `curves.png`, and a rerun on the
+    same adapters, captions and settings goes on from its state, for more epochs if they are asked.
 
     Raises:
         TrainingDataError: no adapter for training or for validation.
@@ -286,7 +288,9 @@ def train_autolora(
     schedule = schedule or Schedule()
     seen, unseen = (_examples(stacked, projected, rows) for rows in (train, validation))
     network = _new_network(config, stacked.select(torch.tensor(train)), schedule.seed)
-    trainer = Trainer(network, schedule, run.folder, run.workers)
+    said = text_encoder.name, [list(texts) for texts in dataset.captions], list(dataset.splits)
+    digest = _digest(stacked, repr((said, config, replace(schedule, epochs=0, patience=0))))
+    trainer = Trainer(network, schedule, run.folder, run.workers, trained_on=digest)
     done = trainer.run(seen, unseen, run.progress)
     if run.folder and run.workers.is_first:
         draw_curves(done.curves, run.folder / "curves.png")
@@ -305,6 +309,15 @@ def train_autolora(
             "validation": {"mrr": round(done.best_mrr, 4)},
         },
     )
+
+
+def _digest(adapters: LayerBatch, facts: str) -> str:
+    """Name what a network is trained on: adapters as it sees them, and what else there is."""
+    digest = hashlib.sha256(facts.encode())
+    factors = [*adapters.down.values(), *(adapters.up or {}).values()]
+    for tensor in (*factors, adapters.log_magnitudes, adapters.mask):
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _examples(adapters: LayerBatch, captions: Sequence[Tensor], rows: Sequence[int]) -> Examples:

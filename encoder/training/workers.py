@@ -48,7 +48,7 @@ class Workers:
         # Parts are padded to one size, since collectives need equal shapes.
         size = -(-rows // self.count)
         padded = torch.cat([part.detach(), part.new_zeros(size - len(part), *part.shape[1:])])
-        everyone = self._accelerator.gather(padded).split(size)
+        everyone = self._accelerator.gather(padded.to(self.device)).to(part).split(size)
         counts = [len(chunk) for chunk in torch.arange(rows).tensor_split(self.count)]
         parts = [chunk[:n] for chunk, n in zip(everyone, counts, strict=True)]
         parts[self.rank] = part
@@ -58,13 +58,15 @@ class Workers:
         """Add up what every process' part of the batch says.
 
         The loss is over the whole batch in each process, so the sum is its exact gradient.
+        Parameters may lie elsewhere than processes exchange: graphics cards do not from memory.
         """
         if self._accelerator is None:
             return
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            parameter.grad = self._accelerator.reduce(parameter.grad, "sum")
+            summed = self._accelerator.reduce(parameter.grad.to(self.device), "sum")
+            parameter.grad = summed.to(parameter)
 
     def wait(self) -> None:
         """Return when all processes have come this far."""

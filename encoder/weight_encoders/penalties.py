@@ -85,6 +85,10 @@ class Penalties:
         # The axes are of length 1 but for their rounding.
         return normalise((certainty * lowered + doubt).astype(np.float32))
 
+    def nothing(self) -> Floats:
+        """Return the embedding (dim,) of what nothing is known of: queries have similarity 0."""
+        return normalise(self.axes[1])
+
     def of_queries(self, projected: Floats) -> Floats:
         """Return queries (n, dim) that meet the first axis and not the second."""
         free = projected - projected @ self.axes.T @ self.axes

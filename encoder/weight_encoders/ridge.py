@@ -33,6 +33,8 @@ FOLDS = 5
 # that the miniature world does not know, .2 takes a fifth from what seems near a question by
 # mistake, and 3 % from what is rightly near (docs/benchmarks/retrieval.md).
 LEAST_TRUSTED = 0.2
+# Sketches whose features are made at once: each is up to 2 MB of them, and those of all that are
+# trained on may not fit into memory.
 ENCODE_BATCH = 256
 
 
@@ -73,11 +75,12 @@ class RidgeEncoder:
     def encode(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return embeddings (n, dim), float32, each of length 1.
 
-        A layer that an adapter lacks counts as the mean one, so it says nothing.
+        A layer that an adapter lacks counts as the mean one, so it says nothing. An adapter of
+        only such layers, and of those that say nothing anyway, is embedded as wholly doubted.
 
         Raises:
-            SketchError: a sketch is of another version or base model, or only of layers that
-                say nothing.
+            SketchError: a sketch is of another version or base model, or an adapter says nothing
+                and there are no penalties, with which doubt is written.
         """
         embeddings = np.empty((len(sketches), self.dim), np.float32)
         for start in range(0, len(sketches), ENCODE_BATCH):
@@ -91,7 +94,7 @@ class RidgeEncoder:
         predictions: Floats = coordinates @ self.up
         lengths = np.linalg.norm(predictions, axis=1, keepdims=True)
         if not lengths.all():
-            raise SketchError("an adapter changes only layers that say nothing of its subject")
+            return self._encode_around(sketches, lengths[:, 0] == 0)
         embeddings, coordinates = predictions / lengths, coordinates / lengths
         trust = np.ones(len(sketches), np.float32)
         if self.known is not None:
@@ -106,6 +109,16 @@ class RidgeEncoder:
         share = (mask @ weights / weights.sum()).astype(np.float32)
         return self.penalties.apply(embeddings, coordinates, share, trust)
 
+    def _encode_around(self, sketches: Sequence["Sketch"], silent: npt.NDArray[np.bool_]) -> Floats:
+        """Encode sketches of which some say nothing: no question is near those."""
+        if self.penalties is None:
+            raise SketchError("an adapter changes only layers that say nothing of its subject")
+        embeddings = np.tile(self.penalties.nothing(), (len(sketches), 1))
+        if not silent.all():
+            told = [sketch for sketch, own in zip(sketches, silent, strict=True) if not own]
+            embeddings[~silent] = self._encode(told)
+        return embeddings
+
     def voices(self, sketches: Sequence["Sketch"]) -> dict[str, Floats]:
         """Return what each voice says by itself, (n, dim), unit rows: see `say`."""
         if self.known is None:
@@ -116,7 +129,11 @@ class RidgeEncoder:
 
     def coordinates(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
-        return self.down.apply(self._features(sketches))
+        coordinates = np.empty((len(sketches), len(self.up)), np.float32)
+        for start in range(0, len(sketches), ENCODE_BATCH):
+            batch = sketches[start : start + ENCODE_BATCH]
+            coordinates[start : start + len(batch)] = self.down.apply(self._features(batch))
+        return coordinates
 
     def _features(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what the map is linear in, (n, values of a sketch)."""

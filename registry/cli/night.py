@@ -245,6 +245,7 @@ def _print_night(night: "NightFacts") -> None:
     if night.error:
         _print_lines([night.error])
     for base_model, lesson in night.report.get("learn", {}).items():
-        stdout().print(f"learned of {base_model}: {lesson['outcome']}", markup=False)
+        if outcome := lesson.get("outcome"):
+            stdout().print(f"learned of {base_model}: {outcome}", markup=False)
     for question in (night.report.get("canaries") or {}).get("lost", []):
         stdout().print(f"not found any more: {question}", markup=False)

@@ -104,22 +104,23 @@ def count_waiting(session: Session, wanted: Wanted) -> int:
 
 
 def list_waiting(
-    session: Session, wanted: Wanted, limit: int, *, offset: int = 0
+    session: Session, wanted: Wanted, limit: int, *, but: Collection[str] = ()
 ) -> list[PendingImage]:
-    """Return images that wait: those first whose adapters have no good words.
+    """Return images that wait, `but` some: those first whose adapters have no good words.
 
     Then first covers before others, and what is downloaded most.
     """
     other = aliased(Cover)
     has_prompt = exists().where(other.adapter_id == Adapter.id, other.prompt != "")
     has_words = or_(has_prompt, func.length(Adapter.description) >= GOOD_DESCRIPTION)
-    query = _waiting(wanted).order_by(
+    waiting = _waiting(wanted).where(Cover.sha256.not_in(but))
+    query = waiting.order_by(
         func.bool_and(has_words),
         func.min(Cover.position),
         func.max(Adapter.downloads).desc(),
         Cover.sha256,
     )
-    return _named(session, query.limit(limit).offset(offset))
+    return _named(session, query.limit(limit))
 
 
 def still_waiting(session: Session, wanted: Wanted, hashes: Sequence[str]) -> list[PendingImage]:

@@ -1,10 +1,11 @@
 """What an index has to learn from: files with a sketch, and what their covers are said to show."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from encoder.arrays import Floats
@@ -16,6 +17,12 @@ from registry.db.near_copies import Groups, near_pairs
 MOST_CAPTIONS = 12
 # Fingerprints as close as this are one adapter, retrained or uploaded again.
 NEAR_COPY = 0.95
+# What ends the names of one run's files, or of an adapter's versions: `-000010`, `_v2`,
+# `-step00000500`, `checkpoint-500`. Fewer digits alone may tell what it shows.
+STAGE = re.compile(
+    r"(?:[-_. ]*(?:(?:v|ver|version|epoch|step|checkpoint)[-_. ]?\d+(?:\.\d+)*|(?<=[-_])\d{6,}))+$",
+    re.IGNORECASE,
+)
 # Files whose captions or sketches are loaded at once.
 PAGE = 256
 
@@ -25,7 +32,7 @@ class Example:
     """A file that was read, and the embeddings (captions, dim) of what is said of it.
 
     `group` is what it has in common with others that must not be on both sides of a split: its
-    author, its tensors, or nearly the same change.
+    author, its repository, its run where nobody is named, its tensors, or nearly the same change.
     """
 
     sha256: str
@@ -33,36 +40,71 @@ class Example:
     captions: Floats
 
 
+def count_examples(
+    session: Session, base_models: Collection[str], sketch_version: str, text_encoder: str
+) -> int:
+    """Return how many files `list_examples` would."""
+    has_caption = (
+        select(Cover.id)
+        .join(Caption, Caption.cover_id == Cover.id)
+        .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
+        .where(Cover.adapter_id == Adapter.id, *_said(text_encoder))
+        .exists()
+    )
+    query = select(func.count(File.sha256.distinct()))
+    return session.scalars(query.where(*_sketched(base_models, sketch_version), has_caption)).one()
+
+
 def list_examples(
     session: Session, base_models: Collection[str], sketch_version: str, text_encoder: str
 ) -> list[Example]:
     """Return the files of base models that have a sketch and a caption, by hash."""
-    rows = session.execute(
-        select(
-            File.sha256, File.body_sha256, File.fingerprint, Adapter.id, Adapter.hub, Adapter.author
-        )
-        .join(Sketch, Sketch.file_sha256 == File.sha256)
-        .join(Adapter, Adapter.file_sha256 == File.sha256)
-        .where(
-            File.base_model.in_(base_models),
-            Sketch.version == sketch_version,
-            Adapter.state.in_(["listed", "ready"]),
-        )
-        .order_by(File.sha256, Adapter.id)
-    ).all()
+    columns = select(
+        File.sha256,
+        File.body_sha256,
+        File.fingerprint,
+        Adapter.id,
+        Adapter.hub,
+        Adapter.repo,
+        Adapter.author,
+    )
+    query = columns.where(*_sketched(base_models, sketch_version))
+    rows = session.execute(query.order_by(File.sha256, Adapter.id)).all()
     captions = _load_captions(session, {row.id: row.sha256 for row in rows}, text_encoder)
     rows = [row for row in rows if row.sha256 in captions]
     group = Groups()
     for row in rows:
+        author, repo = row.author.strip().casefold(), f"{row.hub} {row.repo}"
         group.join(f"file {row.sha256}", f"body {row.body_sha256 or row.sha256}")
-        if row.author.strip():
-            group.join(f"file {row.sha256}", f"author {row.author.strip().casefold()}")
+        group.join(f"file {row.sha256}", f"repo {repo}")
+        group.join(f"file {row.sha256}", f"author {author}" if author else f"run {run_of(repo)}")
     hashes = list(dict.fromkeys(row.sha256 for row in rows))
     fingerprints = {row.sha256: row.fingerprint for row in rows if row.fingerprint is not None}
     own = list(fingerprints)
     for one, other in near_pairs(list(fingerprints.values()), NEAR_COPY):
         group.join(f"file {own[one]}", f"file {own[other]}")
     return [Example(one, group.name(f"file {one}"), captions[one]) for one in hashes]
+
+
+def run_of(repo: str) -> str:
+    """Return what a repository is called as the others of its run: a file's is its path."""
+    return "/".join(STAGE.sub("", part) for part in repo.casefold().split("/"))
+
+
+def _sketched(base_models: Collection[str], sketch_version: str) -> tuple[ColumnElement[bool], ...]:
+    """Which files of base models have a sketch, beside the adapters that are of them."""
+    return (
+        Sketch.file_sha256 == File.sha256,
+        Adapter.file_sha256 == File.sha256,
+        File.base_model.in_(base_models),
+        Sketch.version == sketch_version,
+        Adapter.state.in_(["listed", "ready"]),
+    )
+
+
+def _said(text_encoder: str) -> tuple[ColumnElement[bool], ...]:
+    """Which captions are learned from."""
+    return CaptionEmbedding.text_encoder == text_encoder, Caption.superseded.is_(False)
 
 
 def load_sketches(
@@ -89,11 +131,7 @@ def _load_captions(session: Session, files: dict[int, str], text_encoder: str) -
             select(Cover.adapter_id, Caption.text_md5, CaptionEmbedding.embedding)
             .join(Caption, Caption.cover_id == Cover.id)
             .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
-            .where(
-                Cover.adapter_id.in_(ids[start : start + PAGE]),
-                CaptionEmbedding.text_encoder == text_encoder,
-                Caption.superseded.is_(False),
-            )
+            .where(Cover.adapter_id.in_(ids[start : start + PAGE]), *_said(text_encoder))
             .order_by(Cover.adapter_id, Cover.position, Caption.id)
         )
         for row in rows:

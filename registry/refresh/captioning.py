@@ -1,6 +1,6 @@
 """Covers -> captions: of their prompts, and by a vision model, a batch in one transaction."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -107,10 +107,10 @@ class Captioning:
         with self.sessions() as session:
             return captions.count_waiting(session, self.wanted)
 
-    def list_waiting(self, limit: int, *, offset: int = 0) -> list[str]:
+    def list_waiting(self, limit: int, *, but: Collection[str] = ()) -> list[str]:
         """Return hashes of images that wait, those first of which captions help most."""
         with self.sessions() as session:
-            images = captions.list_waiting(session, self.wanted, limit, offset=offset)
+            images = captions.list_waiting(session, self.wanted, limit, but=but)
         return [image.sha256 for image in images]
 
     def caption(self, captioner: Captioner, hashes: Sequence[str]) -> Iterator[StepOutcome]:
@@ -186,18 +186,18 @@ def caption_images(
         CaptionerError: the captioner cannot be used; what came before is stored.
     """
     engine: Engine = work.sessions.kw["bind"]
-    left, passed = limit, 0
+    left = limit
+    # In somebody else's hands, and listed first for as long as they are.
+    elsewhere: set[str] = set()
     while left is None or left > 0:
-        page = work.list_waiting(PAGE if left is None else min(PAGE, left), offset=passed)
+        page = work.list_waiting(PAGE if left is None else min(PAGE, left), but=elsewhere)
         if not page:
             return
-        done = 0
         for start in range(0, len(page), captioner.batch_size):
-            keys = [work.key(sha256) for sha256 in page[start : start + captioner.batch_size]]
-            with hold(engine, HELD_AS, keys) as mine:
-                for outcome in work.caption(captioner, [key.split()[1] for key in mine]):
-                    done += 1
+            batch = page[start : start + captioner.batch_size]
+            with hold(engine, HELD_AS, [work.key(sha256) for sha256 in batch]) as held:
+                mine = [key.split()[1] for key in held]
+                elsewhere.update(set(batch).difference(mine))
+                for outcome in work.caption(captioner, mine):
+                    left = None if left is None else left - 1
                     yield outcome
-        # The others are in somebody else's hands, and still listed first.
-        passed += len(page) - done
-        left = None if left is None else left - done

@@ -22,13 +22,13 @@ from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db.encoder_models import Encoder
 from registry.db.encoders import find_active, find_encoder, register_encoder
-from registry.db.examples import Example, list_examples, load_sketches
+from registry.db.examples import Example, count_examples, list_examples, load_sketches
 from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.bases import IndexBases
-from registry.refresh.scratch import scratch_folder
+from registry.refresh.scratch import scratch_folder, take_room
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Learner:
 
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
+            DiskFullError: there is no room for their sketches.
         """
         from encoder.training.judging import is_held_back
 
@@ -107,13 +108,24 @@ class Learner:
         seconds = time.monotonic() - started
         return replace(lesson, outcome=lesson.outcome + note, seconds=seconds)
 
+    def count_examples(self, base_model: str) -> int:
+        """Return how many files of a base model's family have what is learned from."""
+        family = find_family(base_model)
+        if family is None:
+            return 0
+        with self.sessions() as session:
+            return count_examples(session, *self._wanted(session, family))
+
     def _examples(self, family: Family) -> list[Example]:
+        with self.sessions() as session:
+            return list_examples(session, *self._wanted(session, family))
+
+    def _wanted(self, session: Session, family: Family) -> tuple[list[str], str, str]:
+        """Return base models, and by what sketches and texts their files are examples."""
         from encoder.sketches.sketch import default_layout
 
-        with self.sessions() as session:
-            names = [n for n in base_models_of_files(session) if find_family(n) is family]
-            version = default_layout(family).version
-            return list_examples(session, names, version, self.text_encoder.name)
+        names = [n for n in base_models_of_files(session) if find_family(n) is family]
+        return names, default_layout(family).version, self.text_encoder.name
 
     def _version(
         self, family: Family, held: Sequence[Example], progress: Progress, anew: bool
@@ -176,6 +188,9 @@ class Learner:
         """Lay sketches out on disk, where training reads one layer of all of them at a time.
 
         Those of one version are laid out alike. A file without one of it is left out.
+
+        Raises:
+            DiskFullError: there is no room for them.
         """
         from encoder.sketches.sketch import Sketch
 
@@ -186,9 +201,9 @@ class Learner:
                 stored = Sketch.from_bytes(data)
                 if table is None:
                     layout = stored.layout
-                    table = np.memmap(
-                        path, np.float16, "w+", shape=(len(hashes), stored.values.size)
-                    )
+                    shape = len(hashes), stored.values.size
+                    take_room(path, np.dtype(np.float16).itemsize * shape[0] * shape[1])
+                    table = np.memmap(path, np.float16, "r+", shape=shape)
                 table[row] = stored.values
                 sketches[own] = replace(stored, values=table[row], layout=layout)
                 progress(row + 1, len(hashes), "Loading sketches")

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import AutoLoraError
 from crawler.records import Source
-from encoder.base_models.families import find_family
 from encoder.text_encoder import TextEncoder
 from encoder.training.progress import silent
 from registry.blobs import BlobStore
@@ -30,12 +29,11 @@ from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.retrieval.cards import count_by_base_model
 from registry.retrieval.finder import Finder
 
 log = logging.getLogger(__name__)
 
-# An index is learned from again when it has grown by so much since it was last.
+# An index is learned from again when it has so many times the examples that it last had.
 GROWTH = 1.05
 
 
@@ -150,21 +148,31 @@ class NightWatch:
         }
 
     def _learn(self) -> dict[str, Any]:
-        """Let an index that has grown train its encoders; return what came of it, by family."""
+        """Let an index that has grown train its encoders; return what came of it, by family.
+
+        Growth is of what is learned from: captions that come later teach, too.
+        """
         with self._sessions() as session:
             families = learnable_base_models(session)
-            ready = count_by_base_model(session)
             report = nights.find_last_report(session) or {}
-        lessons = dict(report.get("learn", {}))
+        before = {
+            name: facts["examples"]
+            for name, facts in report.get("learn", {}).items()
+            if "examples" in facts
+        }
+        # What was learned from stays known; what came of it is in the report of that night.
+        lessons: dict[str, Any] = {name: {"examples": count} for name, count in before.items()}
         for name in families:
-            adapters = sum(
-                n for other, n in ready.items() if find_family(other) is find_family(name)
-            )
-            if adapters > GROWTH * lessons.get(name, {}).get("adapters", 0):
-                lessons[name] = {"adapters": adapters, **self._lesson(name)}
+            examples = self._learner.count_examples(name)
+            if examples > GROWTH * before.get(name, 0):
+                lessons.setdefault(name, {}).update(self._lesson(name, examples))
         return lessons
 
-    def _lesson(self, base_model: str) -> dict[str, Any]:
+    def _lesson(self, base_model: str, examples: int) -> dict[str, Any]:
+        """Return what came of a lesson; `examples` are in it only where there was one.
+
+        So what could not be learned from tonight is tried again, however little is added.
+        """
         try:
             lesson = self._learner.learn(base_model, silent)
         except (DiskError, DatabaseLostError):
@@ -172,6 +180,7 @@ class NightWatch:
         except AutoLoraError as error:
             return {"outcome": one_line(error)}
         return {
+            "examples": examples,
             "outcome": lesson.outcome,
             "encoder": lesson.encoder,
             "sketches": lesson.sketches,

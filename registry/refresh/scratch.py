@@ -3,10 +3,14 @@
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from registry.blobs import is_disk_full
+from registry.errors import DiskFullError
 
 
 @contextmanager
@@ -27,6 +31,27 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=parent, prefix=prefix)))
             stack.enter_context(_locked(folder))
         yield folder
+
+
+def take_room(path: Path, size: int) -> None:
+    """Make a file of so many bytes, for which there is room on the disk.
+
+    What is mapped into memory is written when it suits the kernel, which kills a process that a
+    full disk has no room for.
+
+    Raises:
+        DiskFullError: there is no room.
+    """
+    with path.open("wb") as stream:
+        try:
+            stream.truncate(size)
+            # Darwin has no such call.
+            if sys.platform != "darwin":
+                os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(path) from error
+            raise
 
 
 @contextmanager

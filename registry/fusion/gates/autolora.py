@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from registry.fusion.errors import LayerMismatchError
 from registry.fusion.fused_layers import LayerStack, block_layers
@@ -56,9 +57,15 @@ class FusionGate(nn.Module):
         """Return the fused output (..., dim)."""
         return torch.addcmul(base, self.w_out, (openness * outputs).sum(0))
 
-    def forward(self, base: Tensor, outputs: Tensor) -> Tensor:
-        """Fuse outputs (n, ..., dim), n >= 0, into base (..., dim)."""
-        return self.merge(base, outputs, self.openness(base, outputs))
+    def forward(self, base: Tensor, outputs: Tensor, watched: list[Tensor] | None = None) -> Tensor:
+        """Fuse outputs (n, ..., dim), n >= 0, into base (..., dim).
+
+        The mean openness of each, (n,), is added to what is `watched`.
+        """
+        openness = self.openness(base, outputs)
+        if watched is not None:
+            watched.append(openness.detach().flatten(1).float().mean(1))
+        return self.merge(base, outputs, openness)
 
 
 class AutoLoraGates(TrainableGates):
@@ -146,18 +153,21 @@ class GatedLayer:
 
     def __call__(self, x: Tensor, base: Tensor) -> Tensor:
         outputs = self.stack.outputs(x)  # (n, ..., dim)
-        gate = self._fit(base)
-        openness = gate.openness(base, outputs)
-        if self.watched is not None:
-            self.watched.append(openness.detach().flatten(1).float().mean(1))
-        return gate.merge(base, outputs, openness)
-
-    def _fit(self, base: Tensor) -> FusionGate:
-        if (self.gate.bias.device, self.gate.bias.dtype) == (base.device, base.dtype):
-            return self.gate
+        bias = self.gate.bias
+        if (bias.device, bias.dtype) == (base.device, base.dtype):
+            return self._run(self.gate, base, outputs)
+        if torch.is_grad_enabled() and bias.requires_grad:
+            # A copy would learn in its place, and be thrown away.
+            cast = {name: own.to(base) for name, own in self.gate.named_parameters()}
+            fused: Tensor = functional_call(self.gate, cast, (base, outputs, self.watched))
+            return fused
         if not self.fitted:
             self.fitted.append(deepcopy(self.gate).to(base))
-        return self.fitted[0]
+        return self._run(self.fitted[0], base, outputs)
+
+    def _run(self, gate: FusionGate, base: Tensor, outputs: Tensor) -> Tensor:
+        fused: Tensor = gate(base, outputs, self.watched)
+        return fused
 
 
 def escape(layer: str) -> str:

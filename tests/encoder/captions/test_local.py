@@ -5,6 +5,7 @@ So decoding is run for real, and every answer is one that cannot be read.
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_answers_begin_as_asked_and_end_by_themselves(folder: Path) -> None:
 
     assert len(answers) == 2
     for answer in answers:
+        assert isinstance(answer, str)
         assert answer.startswith(ANSWER_START)
         assert len(answer) <= len(ANSWER_START) + 24
 
@@ -81,15 +83,27 @@ def test_a_model_may_be_told_not_to_think(folder: Path) -> None:
     assert question.count("<|image_pad|>") == 1
 
 
-def test_a_batch_that_does_not_fit_is_halved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, full: RuntimeError
+) -> None:
     """A GPU's memory is known by trying; here one that holds one picture at a time."""
     captioner = open_captioner(folder, batch_size=4)
     generate, asked = captioner._model.generate, []
+    held: list[weakref.ref[torch.Tensor]] = []
 
     def narrow(**inputs: torch.Tensor) -> torch.Tensor:
+        assert not any(tensor() is not None for tensor in held), "what failed is let go of"
         asked.append(len(inputs["input_ids"]))
         if len(inputs["input_ids"]) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            held.append(weakref.ref(inputs["input_ids"]))
+            raise type(full)(*full.args)
         tokens: torch.Tensor = generate(**inputs)
         return tokens
 
@@ -111,6 +125,43 @@ def test_a_model_that_does_not_fit_at_all_is_said_so(
 
     with pytest.raises(CaptionerError, match="needs more memory than cpu has"):
         list(captioner.caption([png()], "en"))
+
+
+def test_what_a_model_fails_at_is_that_pictures_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In half precision some pictures end in numbers that nothing can be drawn from."""
+    captioner = open_captioner(folder, batch_size=4)
+    generate = captioner._model.generate
+    images = [png((32, 32)), png((120, 80)), png((32, 32))]
+    bad = len(captioner._make_inputs([prepare(images[1])], "en")["pixel_values"])
+
+    def fragile(**inputs: torch.Tensor) -> torch.Tensor:
+        if bad in inputs["image_grid_thw"].prod(dim=1).tolist():
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0\n.")
+        tokens: torch.Tensor = generate(**inputs)
+        return tokens
+
+    monkeypatch.setattr(captioner._model, "generate", fragile)
+
+    found = {place: str(result) for place, result in captioner.caption(images, "en")}
+
+    assert found.pop(1).startswith(f"{captioner.name} failed at it: probability tensor")
+    assert sorted(found) == [0, 2]
+    assert all("JSON" in problem for problem in found.values())
+
+
+def test_a_lost_device_is_no_pictures_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that come after would be given up for it."""
+    captioner = open_captioner(folder)
+
+    def lost(**inputs: torch.Tensor) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nmore")
+
+    monkeypatch.setattr(captioner._model, "generate", lost)
+
+    with pytest.raises(CaptionerError, match="lost cpu: CUDA error: device-side assert triggered"):
+        list(captioner.caption([png(), png()], "en"))
 
 
 def test_what_holds_no_model_is_said_with_its_folder(tmp_path: Path) -> None:

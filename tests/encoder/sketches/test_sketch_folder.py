@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from encoder.errors import LoraFileError, SketchError
+from encoder.sketches.sketch import sketch_file
 from encoder.sketches.sketch_folder import kept_sketch, sketch_path
 from tests.encoder.builders import make_factors, write_adapter
 
@@ -35,3 +37,18 @@ def test_a_damaged_sketch_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(SketchError, match=r"a-.*\.sketch: .*; delete it"):
         kept_sketch(adapter, tmp_path)
+
+
+def test_a_file_that_was_written_since_is_sketched_again(tmp_path: Path) -> None:
+    """A run that trains on goes to the same path, and must not be taken for what was there."""
+    adapter = write_adapter(tmp_path / "a.safetensors", make_factors(1))
+    folder = tmp_path / "sketches"
+    before = kept_sketch(adapter, folder).to_bytes()
+    write_adapter(adapter, make_factors(2))
+    made = sketch_path(adapter, folder).stat()
+    os.utime(adapter, ns=(made.st_mtime_ns + 1, made.st_mtime_ns + 1))
+
+    again = kept_sketch(adapter, folder).to_bytes()
+
+    assert again != before
+    assert again == sketch_file(adapter).to_bytes()

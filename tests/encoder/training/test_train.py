@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from encoder.training.train import (
     sketch_files,
     train_autolora,
 )
-from encoder.weight_encoders.autolora import AutoLoraConfig
+from encoder.weight_encoders.autolora import AutoLoraConfig, AutoLoraEncoder
 from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 from tests.encoder.conftest import SyntheticZoo
@@ -26,6 +27,23 @@ SMALL = AutoLoraConfig("demo-flux-tiny", queries=1, width=32, heads=2, dropout=0
 SKETCHED = AutoLoraConfig(
     "demo-flux-tiny", sketched=True, queries=1, width=32, heads=2, dropout=0.0
 )
+
+
+SCHEDULE = Schedule(epochs=2, batch=4, patience=99, rate=3e-3)
+
+
+def train_on(
+    zoo: SyntheticZoo, dataset: Dataset, schedule: Schedule, folder: Path
+) -> AutoLoraEncoder:
+    return train_autolora(
+        dataset,
+        zoo.text_encoder,
+        name="test",
+        base_model="demo-flux-tiny",
+        config=SKETCHED,
+        schedule=schedule,
+        run=TrainingRun(folder),
+    )
 
 
 def few(dataset: Dataset, train: int) -> Dataset:
@@ -123,6 +141,47 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(
         torch.testing.assert_close(left, right)
     curves = json.loads((tmp_path / "stopped/curves.json").read_text())
     assert [point["epoch"] for point in curves] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("changed", ["captions", "splits", "adapters", "seed"])
+def test_a_training_on_something_else_begins_anew_and_says_so(
+    zoo: SyntheticZoo, tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: str
+) -> None:
+    """The state in the folder is of another network, however like it looks."""
+    dataset, schedule = few(zoo.dataset, 8), SCHEDULE
+    folder = tmp_path / "again"
+    train_on(zoo, dataset, schedule, folder)
+    if changed == "captions":
+        dataset = replace(dataset, captions=[["a thing"], *dataset.captions[1:]])
+    elif changed == "splits":
+        dataset = replace(dataset, splits=["held-out", *dataset.splits[1:]])
+    elif changed == "adapters":
+        dataset = replace(dataset, paths=[dataset.paths[1], dataset.paths[0], *dataset.paths[2:]])
+    else:
+        schedule = replace(schedule, seed=1)
+
+    again = train_on(zoo, dataset, schedule, folder)
+
+    assert "begins anew" in caplog.text
+    afresh = train_on(zoo, dataset, schedule, tmp_path / "afresh")
+    assert again.metrics == afresh.metrics
+    for pair in zip(again.network.parameters(), afresh.network.parameters(), strict=True):
+        torch.testing.assert_close(*pair)
+
+
+def test_more_epochs_go_on_from_those_that_are_done(
+    zoo: SyntheticZoo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = few(zoo.dataset, 8)
+    train_on(zoo, dataset, SCHEDULE, tmp_path)
+    before = json.loads((tmp_path / "curves.json").read_text())
+
+    train_on(zoo, dataset, replace(SCHEDULE, epochs=3, patience=50), tmp_path)
+
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert curves[:2] == before
+    assert len(curves) == 3
+    assert caplog.text == ""
 
 
 def test_training_stops_when_validation_no_longer_improves(zoo: SyntheticZoo) -> None:

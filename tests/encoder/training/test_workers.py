@@ -3,10 +3,11 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.multiprocessing.spawn import spawn
 
 from encoder.adapter.lora_file import read
@@ -17,6 +18,9 @@ from encoder.training.workers import Workers
 from encoder.weight_encoders.autolora import AutoLora, AutoLoraConfig
 from encoder.weight_encoders.layer_batch import stack_sketches
 from tests.encoder.builders import TINY, make_factors, write_adapter
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PROCESSES = 2
 CONFIG = AutoLoraConfig(TINY.name, sketched=True, queries=1, width=16, heads=2, dropout=0.0, dim=8)
@@ -83,3 +87,31 @@ def test_a_process_alone_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> N
     rows = torch.arange(5)
     torch.testing.assert_close(workers.share(rows), rows)
     torch.testing.assert_close(workers.gather(rows, 5), rows)
+
+
+class OfCards:
+    """Two processes that exchange only what is on a graphics card, as NCCL does."""
+
+    process_index, num_processes, device = 0, 2, torch.device("cuda", 0)
+
+    def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+        assert tensor.device.type == "cuda"
+        return tensor.clone()
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        assert tensor.device.type == "cuda"
+        return torch.cat([tensor, tensor])
+
+
+def test_what_lies_in_memory_is_exchanged_by_the_cards() -> None:
+    """As the gates do, whose base is offloaded or on the first card."""
+    workers = Workers(cast("Accelerator", OfCards()))
+    with FakeTensorMode():
+        parameter = torch.nn.Parameter(torch.zeros(3))
+        parameter.grad = torch.ones(3)
+
+        workers.sum_gradients([parameter])
+        batch = workers.gather(torch.zeros(1, 3), 2)
+
+        assert (parameter.grad.device.type, parameter.grad.shape) == ("cpu", (3,))
+        assert (batch.device.type, batch.shape) == ("cpu", (2, 3))

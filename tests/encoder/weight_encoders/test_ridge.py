@@ -1,15 +1,20 @@
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
+from encoder.sketches.sketch import Sketch
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
+from encoder.weight_encoders import ridge
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     choose_penalty,
     low_rank,
+    scaled_features,
 )
 from encoder.weight_encoders.text_space import TextSpace
 from tests.encoder.conftest import SyntheticZoo
@@ -40,16 +45,47 @@ def test_training_looks_at_no_held_out_adapter(zoo: SyntheticZoo) -> None:
     assert set(encoder.metrics) == {"penalty", "cross_validation_mrr", "adapters", "validation"}
 
 
-def test_an_adapter_of_layers_that_say_nothing_is_refused(zoo: SyntheticZoo) -> None:
+def test_no_question_is_near_an_adapter_of_layers_that_say_nothing(zoo: SyntheticZoo) -> None:
+    """Refused, it would wait for its embedding for good, and an encoder for being complete."""
     encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
-    whole = sketch_files(zoo.dataset.paths[:1])[0]
+    whole, other = sketch_files(zoo.dataset.paths[:2])
     mask = np.arange(len(whole.mask)) == 3
     scales = np.where(mask, 0, encoder.layer_scales)
     means = encoder.means * ~mask.repeat(whole.layout.sizes)
     deaf = dataclasses.replace(encoder, layer_scales=scales, means=means)
+    silent = dataclasses.replace(whole, mask=mask)
 
+    embeddings = deaf.encode([whole, silent, other])
+
+    queries = deaf.encode_query(zoo.text_encoder.encode(["a cat", "a dog", "anything"]))
+    np.testing.assert_allclose(queries @ embeddings[1], 0, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(embeddings[[0, 2]], deaf.encode([whole, other]), atol=1e-6)
     with pytest.raises(SketchError, match="say nothing"):
-        deaf.encode([dataclasses.replace(whole, mask=mask)])
+        dataclasses.replace(deaf, penalties=None).encode([silent])
+
+
+def test_features_are_made_for_some_sketches_at_a_time(
+    zoo: SyntheticZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of thousands that are trained on do not fit into memory together."""
+    sketches = sketch_files(zoo.dataset.paths)
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    at_once = encoder.down.apply(encoder._features(sketches))
+    stacked = []
+
+    def stack(batch: Sequence[Sketch], scales: Floats) -> Floats:
+        stacked.append(len(batch))
+        return scaled_features(batch, scales)
+
+    monkeypatch.setattr(ridge, "ENCODE_BATCH", 7)
+    monkeypatch.setattr(ridge, "scaled_features", stack)
+
+    np.testing.assert_allclose(encoder.coordinates(sketches), at_once, rtol=1e-4, atol=1e-5)
+    again = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+
+    assert max(stacked) == 7
+    np.testing.assert_allclose(again.encode(sketches), encoder.encode(sketches), atol=1e-3)
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:

@@ -6,15 +6,14 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 from encoder.captions.endpoint import EndpointCaptioner
 from registry.db.holds import hold
-from registry.refresh.captioning import (
-    HELD_AS,
-)
+from registry.refresh.captioning import HELD_AS, caption_images
 from registry.refresh.step import StepOutcome
 from registry.service import Registry
 from tests.encoder.captions.vlm_server import (
@@ -141,3 +140,19 @@ def test_more_workers_than_images_in_a_page_find_what_is_left(
     held = [work.key(sha256) for sha256 in work.list_waiting(3)]
     with hold(registry.sessions.kw["bind"], HELD_AS, held):
         assert len(run(registry, captioner)) == len(COLOURS) - len(held)
+
+
+def test_two_at_once_leave_nothing(
+    registry: Registry, vlm: VlmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another has done leaves the list, and must not be passed over there once more."""
+    monkeypatch.setattr("registry.refresh.captioning.PAGE", 8)
+    monkeypatch.setattr(EndpointCaptioner, "batch_size", 1)
+    add_covered(registry, *(f"rgb({number * 10}, 0, 0)" for number in range(24)))
+    with closing(EndpointCaptioner(vlm.url, "qwen3-vl", concurrency=1)) as captioner:
+        work = work_of(registry, captioner)
+        both = zip_longest(*(caption_images(work, captioner) for _ in range(2)))
+        outcomes = [outcome for pair in both for outcome in pair if outcome is not None]
+
+    assert len(outcomes) == len(vlm.requests) == 24
+    assert work.count_waiting() == 0

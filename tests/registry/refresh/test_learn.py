@@ -1,7 +1,9 @@
 """The index trains an encoder of its own, which serves only where it finds more."""
 
 import hashlib
+import os
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.training.beliefs import learn_whom_to_believe
+from encoder.training.progress import silent
 from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import save_encoder
@@ -22,13 +25,13 @@ from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.ridge import RidgeEncoder
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoder_models import Sketch as StoredSketch
-from registry.db.encoders import find_active, get_encoder, register_encoder
+from registry.db.encoders import count_missing, find_active, get_encoder, register_encoder
 from registry.db.examples import list_examples, load_sketches
 from registry.db.models import File
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote
 from registry.db.records import record_to_json
-from registry.errors import NotEnoughToLearnError, PromotionError
+from registry.errors import DiskFullError, NotEnoughToLearnError, PromotionError
 from registry.refresh import learn
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.steps.read import read_stored
@@ -113,6 +116,45 @@ def test_the_first_encoder_serves_where_weights_tell_what_captions_say(registry:
     assert f"more than {lesson.encoder}" in again.outcome
     with registry.sessions() as session:
         assert session.scalars(select(EncoderPromotion.kind)).all() == ["promoted"]
+
+
+def test_a_file_that_tells_nothing_keeps_no_encoder_from_serving(registry: Registry) -> None:
+    """Nor its adapter from being shown: it is found by captions and words."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 100)
+        [*_, last] = session.scalars(select(StoredSketch).order_by(StoredSketch.file_sha256))
+        sketch = Sketch.from_bytes(last.data)
+        nothing = replace(sketch, mask=np.zeros_like(sketch.mask))
+        last.data = nothing.to_bytes()
+        silent = last.file_sha256
+
+    lesson = registry.learn("demo-flux-tiny")
+
+    assert lesson.encoder == "demo-flux-tiny-learned"
+    with registry.sessions() as session:
+        assert count_missing(session, require_active(session)) == 0
+        assert silent in session.scalars(select(WeightEmbedding.file_sha256)).all()
+
+
+def test_sketches_that_a_disk_has_no_room_for_are_said_so(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Mapped into memory they would kill the process, of which nobody would know why."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    try:
+        with registry.sessions.begin() as session:
+            add_taught(session, 100)
+        assert 2 * 100 * LAYOUT.sizes.sum() > 2**20
+        learner = learn.Learner(registry.sessions, registry.blobs, registry.text_encoder, disk)
+        with pytest.raises(DiskFullError, match="no space left"):
+            learner.learn("demo-flux-tiny", silent)
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_nothing_serves_where_weights_tell_nothing(registry: Registry) -> None:
@@ -270,6 +312,45 @@ def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     named = {name: group[hashlib.sha256(name.encode()).hexdigest()] for name in facts}
     assert {named[name] for name in list(facts)[:4]} == {"author ann"}
     assert len(set(named.values())) == 3
+
+
+def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Registry) -> None:
+    """Files of a folder name no author, and one epoch is hardly another adapter than the next."""
+    repos = {
+        ("folder", "loras/Ink-000010"): 0,
+        ("folder", "loras/ink-000020"): 0,
+        ("folder", "loras/ink"): 0,
+        ("folder", "loras/ink_v1.5-step00000500"): 0,
+        ("folder", "loras/runs/fox/checkpoint-500/adapter"): 1,
+        ("folder", "loras/runs/fox/checkpoint-1000/adapter"): 1,
+        ("folder", "loras/runs/owl/checkpoint-500/adapter"): 2,
+        ("folder", "loras/other/ink"): 3,
+        ("folder", "loras/style 12"): 4,
+        ("folder", "loras/style 13"): 5,
+        ("civitai", "77"): 6,
+        ("civitai", "78"): 7,
+    }
+    rng = np.random.default_rng(0)
+    expected: dict[str, int] = {}
+    with registry.sessions.begin() as session:
+        for (hub, repo), run in repos.items():
+            for version in ("1", "2") if hub == "civitai" else ("",):
+                caption = f"{repo} {version}", unit(rng.normal(size=512)).tolist()
+                author = f"author {repo} {version}" if version else ""
+                facts: dict[str, Any] = {"hub": hub, "repo": repo, "version": version}
+                sha256 = add_adapter(
+                    session, captions=[caption], author=author, **facts
+                ).file_sha256
+                assert sha256 is not None
+                session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
+                expected[sha256] = run
+    with registry.sessions() as session:
+        examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+
+    runs_of: dict[str, set[int]] = {}
+    for example in examples:
+        runs_of.setdefault(example.group, set()).add(expected[example.sha256])
+    assert sorted(map(sorted, runs_of.values())) == [[run] for run in range(8)]
 
 
 def add_taught_files(registry: Registry, folder: Path, count: int) -> list[str]:

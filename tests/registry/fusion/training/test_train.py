@@ -54,6 +54,19 @@ def test_training_lowers_the_loss_of_sets_it_has_not_seen(training: GateTraining
     assert curve[-1]["training"] < curve[1]["training"] - 0.02
 
 
+def test_gates_learn_on_a_base_of_another_precision(training: GateTraining) -> None:
+    """Bases of graphics cards are in bfloat16, gates in float32."""
+    gates = new_gates(training)
+    before = [own.detach().clone() for own in gates.parameters()]
+    training.transformer.bfloat16()
+
+    curve = train_gates(gates, replace(training, steps=10))
+
+    assert all(own.dtype == torch.float32 for own in gates.parameters())
+    assert any(not torch.equal(*pair) for pair in zip(before, gates.parameters(), strict=True))
+    assert curve[-1]["n=2"] < curve[0]["n=2"]
+
+
 def test_training_leaves_the_transformer_alone(training: GateTraining) -> None:
     before = {name: tensor.clone() for name, tensor in training.transformer.state_dict().items()}
     train_gates(new_gates(training), training)
