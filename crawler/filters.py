@@ -6,9 +6,12 @@ from datetime import datetime
 
 from crawler.records import AdapterRecord
 
+# What `name_base` calls what it does not know.
+UNKNOWN = "unknown"
+
 
 def _unknown(words: Iterable[str]) -> str:
-    return "unknown"
+    return UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

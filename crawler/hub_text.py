@@ -20,6 +20,8 @@ _PHRASE_ENDS = re.compile(r"[,\n，、;；]")
 _CALL = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>[ ,]*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([()\[\]])")
 _BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
+# What a browser reads and shows nobody.
+_UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
@@ -31,8 +33,16 @@ def clean_text(value: Any, limit: int) -> str:
     if not isinstance(value, str):
         return ""
     # Cut first, generously: cleaning a hostile 100 MB text to throw it away is work too.
-    kept = (c for c in value[: 4 * limit] if c.isprintable() or c in "\n\t")
-    return "".join(kept).strip()[:limit]
+    return "".join(map(_kept, value[: 4 * limit])).strip()[:limit]
+
+
+def _kept(character: str) -> str:
+    """Return what is kept of a character: of spaces that do not print (&nbsp;, 全角) a space."""
+    if character.isprintable() or character in "\n\t":
+        return character
+    if character in "\x85\u2028\u2029":
+        return "\n"
+    return " " if character.isspace() and character != "\r" else ""
 
 
 def clean_line(value: Any, limit: int) -> str:
@@ -85,7 +95,8 @@ def plain_text(markup: Any) -> str:
     """Return what HTML says; text without markup as it is."""
     if not isinstance(markup, str):
         return ""
-    breaks = _BREAK.sub("\n", markup[: 4 * MAX_DESCRIPTION])
+    said = _UNSEEN.sub("", markup[: 4 * MAX_DESCRIPTION])
+    breaks = _BREAK.sub("\n", said)
     return html.unescape(_TAG.sub("", breaks)).strip()
 
 

@@ -23,6 +23,7 @@ from crawler.hub_text import (
 )
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.hub_fields import (
+    civitai_maturity,
     find_iso_time,
     read_file,
     read_id,
@@ -42,8 +43,8 @@ WRITTEN_AS = re.compile(r"(?<![a-z])(fp32|fp16|bf16|fp8\w*|full|pruned)(?![a-z])
 OTHERS = (".bin", ".ckpt", ".gguf", ".json", ".onnx", ".pt", ".pth", ".txt", ".yaml", ".zip")
 MAX_VERSIONS = 50
 MAX_COVERS = 10
-# Bits of nsfwLevel: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX, 32 blocked. Images also say it in words.
-_MATURE_BITS, _BLOCKED_BIT = 4 | 8 | 16 | 32, 32
+# Of an image's nsfwLevel; some say it in words.
+_BLOCKED_BIT = 32
 # Originals reach 19 MB. Thumbnails here are smaller than this.
 _COVER_SIZE = "width=450"
 _MODES = {"Archived": "its author has archived it", "TakenDown": "Civitai has taken it down"}
@@ -238,13 +239,7 @@ def _reserved(
 
 
 def _is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
-    flag = facts.get("nsfw")
-    level = version.get("nsfwLevel", facts.get("nsfwLevel"))
-    if flag is True:
-        return True
-    if isinstance(level, int) and not isinstance(level, bool):
-        return bool(level & _MATURE_BITS)
-    return flag if isinstance(flag, bool) else None
+    return civitai_maturity(facts.get("nsfw"), version.get("nsfwLevel"), facts.get("nsfwLevel"))
 
 
 def _licence(facts: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,10 @@ from crawler.foreign_text import quoted
 from crawler.hub_text import MAX_WORD, clean_line
 from crawler.records import FileRecord
 
+# How Hugging Face's cards say that an adapter is not for all.
+MATURE = "not-for-all-audiences"
+# Bits of Civitai's nsfwLevel: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX, 32 blocked.
+MATURE_BITS = 4 | 8 | 16 | 32
 MAX_COVERS = 32
 MAX_FILES = 200
 _MAX_URL = 2048
@@ -30,6 +34,20 @@ def check_repo(repo: str) -> str:
     if not _REPO.fullmatch(repo) or any(set(part) <= {"."} for part in repo.split("/")):
         raise SourceError(f"the listing names a repository {quoted(repo)}, which is no name")
     return repo
+
+
+def civitai_maturity(flag: Any, *levels: Any) -> bool | None:
+    """Return whether Civitai has something for adults only; None where it is not rated yet.
+
+    `flag` is the author's word, `levels` are of its version and its model: what their images show.
+    """
+    if flag is True:
+        return True
+    told = [level for level in levels if isinstance(level, int) and not isinstance(level, bool)]
+    rated = next((level for level in told if level > 0), None)
+    if rated is not None:
+        return bool(rated & MATURE_BITS)
+    return flag if isinstance(flag, bool) and not told else None
 
 
 def read_sha256(value: Any) -> str | None:

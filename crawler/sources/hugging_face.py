@@ -146,7 +146,7 @@ class HuggingFaceSource(HubSource):
     def _read_page(self, answer: list[Any], refused: list[Refusal]) -> Iterator[ListedItem]:
         for item in answer:
             try:
-                yield read_listed(item, self._filters.min_downloads)
+                yield read_listed(item, self._filters)
             except SourceError as error:
                 if len(refused) < _MOST_REFUSED:
                     refused.append(Refusal(HUB, "", str(error)))

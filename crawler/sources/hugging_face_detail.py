@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crawler.errors import SourceError
+from crawler.filters import EVERYTHING, UNKNOWN, Filters
 from crawler.hub_json import as_count, as_dict, as_list
 from crawler.hub_text import (
     MAX_NAME,
@@ -21,6 +22,7 @@ from crawler.hub_text import (
 from crawler.peft_config import find_configs
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.hub_fields import (
+    MATURE,
     MAX_COVERS,
     MAX_FILES,
     check_repo,
@@ -38,16 +40,16 @@ REVISION = "main"
 # Which of the many LoRAs there change what draws; most others are for language models.
 _DRAWING_TAGS = {
     "diffusers", "text-to-image", "image-to-image", "text-to-video", "image-to-video",
-    "image-text-to-image", "stable-diffusion", "stable-diffusion-xl", "flux", "comfyui",
+    "image-text-to-image", "video-to-video", "image-text-to-video", "stable-diffusion",
+    "stable-diffusion-xl", "flux", "comfyui",
 }  # fmt: skip
 _TEMPLATE, _BASE = "template:", "base_model:"
-_MATURE = "not-for-all-audiences"
 # What diffusers and transformers call the weights of whole models, in parts too.
 _WHOLE_MODEL = re.compile(r"(diffusion_pytorch_model|model)([.-].*)?\.safetensors", re.IGNORECASE)
 _VIDEOS = (".mp4", ".webm", ".mov", ".mkv", ".avi")
 
 
-def read_listed(item: Any, min_downloads: int = 0) -> ListedItem:
+def read_listed(item: Any, filters: Filters = EVERYTHING) -> ListedItem:
     """Read one item of the listing.
 
     Raises:
@@ -56,31 +58,48 @@ def read_listed(item: Any, min_downloads: int = 0) -> ListedItem:
     facts = as_dict(item)
     name = facts.get("id")
     repo = check_repo(name if isinstance(name, str) else "")
-    enough = as_count(facts.get("downloads")) >= min_downloads
-    wanted = enough and _draws(clean_words(facts.get("tags")))
+    enough = as_count(facts.get("downloads")) >= filters.min_downloads
+    # All of them: a base may stand behind more than are kept.
+    tags = [tag.lower() for tag in as_list(facts.get("tags")) if isinstance(tag, str)]
+    wanted = enough and _draws(tags, filters)
     return ListedItem(repo, read_iso_time(facts.get("lastModified"), repo), wanted)
 
 
-def _draws(tags: Iterable[str]) -> bool:
-    return any(tag in _DRAWING_TAGS or tag.startswith(_TEMPLATE) for tag in tags)
+def _draws(tags: Sequence[str], filters: Filters) -> bool:
+    """Whether tags say so, or name a base that is known to."""
+    bases = [tag.rpartition(":")[2] for tag in tags if tag.startswith(_BASE)]
+    return (
+        any(tag in _DRAWING_TAGS or tag.startswith(_TEMPLATE) for tag in tags)
+        or filters.name_base(bases) != UNKNOWN
+    )
 
 
 def listed_files(detail: Mapping[str, Any]) -> list[FileRecord]:
-    """Return the files of adapters with a hash that the detail names."""
-    return _read_files(as_list(detail.get("siblings")), "rfilename", "sha256")
+    """Return the files of adapters with a hash that the detail names.
+
+    One that is called as whole models are, where there is no other: the header tells.
+    """
+    siblings = as_list(detail.get("siblings"))
+    files = _read_files(siblings, "rfilename", "sha256", _may_be_adapter)
+    is_pipeline = any(as_dict(item).get("rfilename") == "model_index.json" for item in siblings)
+    if files or is_pipeline:
+        return files
+    return _read_files(siblings, "rfilename", "sha256", _may_be_lone_adapter)
 
 
 def tree_files(tree: Any) -> list[FileRecord]:
     """Return the same of the answer about a repository's tree."""
-    return _read_files(as_list(tree), "path", "oid")
+    return _read_files(as_list(tree), "path", "oid", _may_be_adapter)
 
 
-def _read_files(items: Sequence[Any], name_key: str, sha256_key: str) -> list[FileRecord]:
+def _read_files(
+    items: Sequence[Any], name_key: str, sha256_key: str, is_wanted: Callable[[str], bool]
+) -> list[FileRecord]:
     files: dict[str, FileRecord] = {}
     for item in map(as_dict, items):
         name, lfs = item.get(name_key), as_dict(item.get("lfs"))
         sha256 = read_sha256(lfs.get(sha256_key))
-        if not isinstance(name, str) or not sha256 or not _may_be_adapter(name):
+        if not isinstance(name, str) or not sha256 or not is_wanted(name):
             continue
         if len(files) < MAX_FILES:
             files.setdefault(name, read_file(name, lfs.get("size"), sha256, REVISION))
@@ -90,6 +109,12 @@ def _read_files(items: Sequence[Any], name_key: str, sha256_key: str) -> list[Fi
 def _may_be_adapter(name: str) -> bool:
     base = PurePosixPath(name).name
     return base.lower().endswith(".safetensors") and not _WHOLE_MODEL.fullmatch(base)
+
+
+def _may_be_lone_adapter(name: str) -> bool:
+    """Whether a file in a repository's root is one file, whatever it is called."""
+    in_parts = re.search(r"-\d+-of-\d+\.", name)
+    return name.lower().endswith(".safetensors") and "/" not in name and not in_parts
 
 
 def config_beside(detail: Mapping[str, Any], file: FileRecord) -> str:
@@ -114,7 +139,8 @@ def read_detail(
     if not files:
         raise SourceError("the repository lists no safetensors file of an adapter with a sha256")
     card = as_dict(detail.get("cardData"))
-    hub_tags = clean_words(as_list(detail.get("tags")))
+    raw_tags = as_list(detail.get("tags"))
+    hub_tags = clean_words(raw_tags)
     author, name = listed.repo.split("/")
     stems = Counter(PurePosixPath(file.name).stem for file in files)
     for file in files:
@@ -133,7 +159,7 @@ def read_detail(
             tags=_tags(card, hub_tags),
             base_model_words=_base_model_words(card, hub_tags),
             licence=_licence(card),
-            mature=True if _MATURE in hub_tags else None,
+            mature=True if MATURE in raw_tags else None,
             downloads=as_count(detail.get("downloads")),
             created_at=find_iso_time(detail.get("createdAt")) or listed.updated_at,
             # The listing's time, as the cursor must not run ahead of what is still to come.

@@ -1,6 +1,7 @@
 """How hubs are walked: newest changes are listed first, and records wanted oldest change first."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median_low
@@ -90,12 +91,12 @@ def read_each(
 ) -> Iterator[AdapterRecord | Refusal]:
     """Yield the records of each item; one that cannot be read is a `Refusal` and ends nothing.
 
-    What failed for a moment is asked for once more when all others were.
+    What failed for a moment is asked for once more when all others were: its records may follow.
 
     Raises:
         SourceError: the hub fails several times in a row.
     """
-    failed: dict[str, tuple[L, SourceError]] = {}
+    failed: list[L] = []
     failures = 0
     for item in items:
         if isinstance(item, Refusal):
@@ -104,24 +105,17 @@ def read_each(
         try:
             records = list(read(item))
         except SourceError as error:
-            if not error.retryable:
-                failures = 0
-                yield Refusal(hub, item.repo, str(error))
-                continue
-            failures += 1
-            failed[item.repo] = item, error
+            failures = failures + 1 if error.retryable else 0
             if failures == FAILURES_IN_A_ROW:
-                yield from (_failed(hub, *each) for each in failed.values())
                 raise
+            if error.retryable:
+                failed.append(item)
+            again_from = item.updated_at if error.retryable else None
+            yield Refusal(hub, item.repo, str(error), again_from)
         else:
             failures = 0
             yield from filter(wants, records)
-    for item, _ in failed.values():
-        try:
+    for item in failed:
+        # It was told of already.
+        with suppress(SourceError):
             yield from filter(wants, list(read(item)))
-        except SourceError as error:
-            yield _failed(hub, item, error)
-
-
-def _failed(hub: str, item: ListedItem, error: SourceError) -> Refusal:
-    return Refusal(hub, item.repo, str(error), item.updated_at if error.retryable else None)

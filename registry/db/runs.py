@@ -205,19 +205,6 @@ def move_cursor(session: Session, origin: Origin, updated_since: datetime) -> No
     )
 
 
-def hold_cursor(session: Session, origin: Origin, updated_since: datetime) -> None:
-    """Move a cursor back to what could not be read, if it has gone by that."""
-    session.execute(
-        update(CrawlCursor)
-        .where(
-            CrawlCursor.hub == origin.hub,
-            CrawlCursor.endpoint == origin.endpoint,
-            CrawlCursor.updated_since > updated_since,
-        )
-        .values(updated_since=updated_since)
-    )
-
-
 def forget_cursor(session: Session, origin: Origin) -> None:
     """Have the next refresh of an origin list everything."""
     session.execute(

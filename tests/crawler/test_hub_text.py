@@ -55,9 +55,17 @@ def test_trigger_phrases_are_split_as_they_are_written(
     [
         ("<p>Draws <b>ink</b>.</p><p>And wash &amp; more.</p>", "Draws ink.\nAnd wash & more."),
         ("a < b and b > c", "a < b and b > c"),
+        ("<style>p { color: red }</style><SCRIPT src=x>go()</SCRIPT >Ink", "Ink"),
         (None, ""),
         (3, ""),
     ],
 )
 def test_html_is_read_as_text(html: object, text: str) -> None:
     assert plain_text(html) == text
+
+
+def test_spaces_that_do_not_print_stay_between_words() -> None:
+    """Of HTML (&nbsp;), and of Chinese texts."""
+    text = plain_text("Use&nbsp;weight&nbsp;0.8") + "\u2028国风\u3000水墨\r\n\x00\u200b."
+
+    assert clean_text(text, 100) == "Use weight 0.8\n国风 水墨\n."

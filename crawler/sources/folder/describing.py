@@ -23,7 +23,8 @@ from crawler.sources.folder.fields import Facts
 from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
 from crawler.sources.folder.names import display_name, why_not_stored
 from crawler.sources.folder.previews import read_prompt
-from crawler.sources.folder.sidecars import merge, read_sidecar
+from crawler.sources.folder.programs import read_own
+from crawler.sources.folder.sidecars import merge, read_sidecar, without_own_name
 
 HUB = "folder"
 MOST_COVERS = 16
@@ -59,6 +60,8 @@ def describe(file: FoundFile, sha256: str | None, tree: Tree) -> Description:
             continue
         try:
             facts, wrong = read_sidecar(path, reader, file.entry.path.stem)
+            if reader is not read_own:
+                facts = without_own_name(facts, file.entry.path.stem)
         except OSError as error:
             facts, wrong = Facts(), [f"{path.name} cannot be read: {error.strerror or error}"]
         told.append(facts)

@@ -51,8 +51,15 @@ class Fields:
         return self._take(name, (str, list), "neither text nor a list") or ""
 
     def flag(self, name: str) -> bool | None:
+        if self._values.get(name) == "":
+            return None
         value: bool | None = self._take(name, bool, "neither true nor false")
         return value
+
+    def number(self, name: str) -> int | None:
+        """Return a whole number, where there is one."""
+        value = self._values.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def below(self, name: str) -> "Fields":
         """Return the fields of an object inside it."""

@@ -22,7 +22,7 @@ CARD_PICTURES = "images"
 # zeros where nothing came yet. Other programs give a file its name when it is complete.
 UNFINISHED = (".aria2", ".st")
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-3"
+READER = "beside-4"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from crawler.hub_json import read_json
 from crawler.hub_text import clean_words, plain_text, split_phrases
 from crawler.sources.folder.fields import Facts, Fields, Sheet
+from crawler.sources.hub_fields import civitai_maturity
 
 # Web UIs' names for a kind of base, in words that hubs use: Stable Diffusion web UI's, Forge's,
 # and those of Forge Neo's presets [1]. "Flux" is left out: which FLUX.1 it is they do not say, and
@@ -31,7 +32,8 @@ def read_own(sheet: Sheet) -> Facts:
     for field, read in ANSWERS.items():
         if field in fields:
             return read(sheet)
-    notes = [fields.text("description"), fields.text("notes")]
+    # Civitai Helper writes the hub's HTML there, and prompts that call for it with || between.
+    notes = [plain_text(fields.text("description")), plain_text(fields.text("notes"))]
     bases = [fields.text("base_model"), WEBUI_BASES.get(fields.text("sd version").lower(), "")]
     preferred = fields.strength("strength")
     return Facts(
@@ -39,7 +41,7 @@ def read_own(sheet: Sheet) -> Facts:
         author=fields.text("author"),
         description="\n".join(filter(None, notes)),
         trigger_words=split_phrases(fields.words("trigger_words"))
-        or split_phrases(fields.text("activation text")),
+        or split_phrases(fields.text("activation text").replace("||", ",")),
         tags=clean_words(fields.words("tags")),
         base_models=tuple(filter(None, bases)),
         licence=fields.text("licence"),
@@ -103,7 +105,11 @@ def read_civitai_model(sheet: Sheet) -> Facts:
         author=fields.below("creator").text("username"),
         description="\n".join(filter(None, notes)),
         tags=clean_words(fields.words("tags")),
-        mature=fields.flag("nsfw"),
+        mature=civitai_maturity(
+            fields.flag("nsfw"),
+            own[0].number("nsfwLevel") if own else None,
+            fields.number("nsfwLevel"),
+        ),
     )
 
 
@@ -175,6 +181,9 @@ def read_rgthree(sheet: Sheet) -> Facts:
 
 
 def _civitai_version(fields: Fields) -> Facts:
+    if fields.flag("skeleton_file"):
+        # Civitai Helper made it up of the file's header: Civitai does not know the file.
+        return Facts()
     model = fields.below("model")
     notes = [model.text("description"), fields.text("description")]
     # Programs that fetch this fetch the first image as well, as the preview.
@@ -186,7 +195,9 @@ def _civitai_version(fields: Fields) -> Facts:
         trigger_words=split_phrases(fields.words("trainedWords")),
         tags=clean_words(model.words("tags")),
         base_models=clean_words(fields.text("baseModel")),
-        mature=model.flag("nsfw"),
+        mature=civitai_maturity(
+            model.flag("nsfw"), fields.number("nsfwLevel"), model.number("nsfwLevel")
+        ),
         prompt=prompts[0] if prompts else "",
     )
 

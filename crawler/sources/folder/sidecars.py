@@ -5,6 +5,7 @@ not what its name says, costs itself only and is told in one line.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from crawler.sources.folder.programs import (
     read_stability_matrix,
     read_swarm,
 )
+from crawler.sources.hub_fields import MATURE
 
 MAX_BYTES = 2**20
 # Cards have some KB; a parser of YAML takes seconds for a MB.
@@ -73,18 +75,23 @@ def read_card(sheet: Sheet) -> Facts:
         (item.below("output").text("url"), item.text("text").strip("-"))
         for item in fields.items("widget")
     ]
-    prompt = fields.text("instance_prompt")
+    tags = clean_words(fields.words("tags"))
     return Facts(
         # A template that nobody filled in says nothing.
         description="" if "[More Information Needed]" in body else body,
-        trigger_words=split_phrases(prompt),
-        tags=tuple(
-            tag for tag in clean_words(fields.words("tags")) if not tag.startswith("template:")
-        ),
+        trigger_words=split_phrases(fields.words("instance_prompt")),
+        tags=tuple(tag for tag in tags if not tag.startswith("template:")),
         base_models=clean_words(fields.words("base_model")),
-        licence=fields.text("license"),
+        licence=_card_licence(fields),
+        mature=True if MATURE in tags else None,
         pictures=tuple((url, words) for url, words in widgets if url)[:MAX_PICTURES],
     )
+
+
+def _card_licence(fields: Fields) -> str:
+    """Return a card's licence: one that the hub has no name for has its own."""
+    named = ", ".join(clean_words(fields.words("license")))
+    return fields.text("license_name") or named if named == "other" else named
 
 
 def read_peft_config(sheet: Sheet) -> Facts:
@@ -106,6 +113,12 @@ BY_SUFFIX: dict[str, Reader] = {
     ".description.txt": read_notes,
 }
 BY_NAME: dict[str, Reader] = {"adapter_config.json": read_peft_config, "README.md": read_card}
+
+
+def without_own_name(facts: Facts, stem: str) -> Facts:
+    """Return facts without a name that only repeats the file's, as programs write it down."""
+    is_own = facts.name.casefold() in (stem.casefold(), f"{stem}.safetensors".casefold())
+    return replace(facts, name="") if is_own else facts
 
 
 def merge(facts: Sequence[Facts]) -> Facts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +29,8 @@ PAGE, PAGE_UNCHANGED = 50, 1000
 # empty or a halved list has not lost them.
 FEW_MISSING = 10
 SHARE_MISSING = 0.2
+# The cursor waits for what could not be read if it changed within this.
+HELD = timedelta(days=7)
 # Of the repositories of a hub that hides changes, those looked at again in a refresh: each comes
 # up about once in 30, and no refresh takes hours for it.
 SHARE_AGAIN, FEWEST_AGAIN, MOST_AGAIN = 1 / 30, 20, 1000
@@ -44,9 +46,11 @@ class CrawlStep(Step):
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)
         # A date in the future would, as the cursor, hide all that is to come.
-        self._latest = datetime.now(UTC)
-        # When the first changed that the next run is to list again.
-        self._again_from: datetime | None = None
+        self._started = datetime.now(UTC)
+        self._newest = datetime.min.replace(tzinfo=UTC)
+        # By repository what could not be read for a moment, and of these what is not waited for.
+        self._unread: dict[str, Refusal] = {}
+        self._let_go: set[str] = set()
 
     def remaining(self) -> None:
         return None
@@ -66,9 +70,11 @@ class CrawlStep(Step):
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
-                    if before is not None and not complete:
-                        self._note_failed(listed, before)
-                    yield self._store_refusal(listed)
+                    if listed.again_from is not None:
+                        self._note_unread(listed, before)
+                        self._mark_seen(listed.repo)
+                    else:
+                        yield self._store_refusal(listed)
                 elif isinstance(listed, Unchanged):
                     unchanged.append(listed.file_name)
                 else:
@@ -83,26 +89,32 @@ class CrawlStep(Step):
             # They are good also when the hub fails in the middle, or the run is interrupted.
             stored = list(self._store_page(page))
             self._store_unchanged(unchanged)
-            self._hold_cursor()
         yield from stored
+        yield from (StepOutcome(one.repo, False, one.reason) for one in self._unread.values())
         if complete:
             yield from self._retire()
         elif isinstance(self.context.source, SweptSource):
             yield from self._look_again(self.context.source)
 
-    def _note_failed(self, refusal: Refusal, before: datetime) -> None:
-        """Let the next refresh list what could not be read for a moment, once.
+    def _note_unread(self, refusal: Refusal, before: datetime | None) -> None:
+        """Note what could not be read for a moment; the next refresh lists it again, once.
 
-        `before` is the cursor of this run: what it stopped at already is broken at the hub.
+        `before` is the cursor of this run: what it stopped at already is broken at the hub. What
+        changed long ago comes with the next full listing, for the cursor would bring all since.
         """
         again = refusal.again_from
-        if again is not None and again > before:
-            self._again_from = min(filter(None, (again, self._again_from)))
+        self._unread[refusal.repo] = refusal
+        if again is None or again <= datetime.now(UTC) - HELD or (before and again <= before):
+            self._let_go.add(refusal.repo)
 
-    def _hold_cursor(self) -> None:
-        if self._again_from is not None:
-            with self.context.sessions.begin() as session:
-                runs.hold_cursor(session, self.context.origin, self._again_from)
+    def _cursor(self) -> datetime:
+        """Return up to where all was read that this run listed."""
+        held = [
+            refusal.again_from
+            for repo, refusal in self._unread.items()
+            if refusal.again_from and repo not in self._let_go
+        ]
+        return min([self._newest, self._started, *held])
 
     def _list(self) -> tuple[Iterator[Listed], bool]:
         """Return what the source lists, and whether that is all it has."""
@@ -177,6 +189,9 @@ class CrawlStep(Step):
         if not page:
             return
         origin, records = self.context.origin, [_record(listed) for listed in page]
+        for record in records:
+            self._newest = max(self._newest, record.updated_at)
+            self._unread.pop(record.repo, None)
         try:
             with self.context.sessions.begin() as session:
                 for listed in page:
@@ -184,7 +199,7 @@ class CrawlStep(Step):
                         adapters.move(session, origin, listed.from_name, listed.record)
                 adapters.store_listed(session, origin, records, self.context.run_id)
                 if moves_cursor:
-                    runs.move_cursor(session, origin, min(records[-1].updated_at, self._latest))
+                    runs.move_cursor(session, origin, self._cursor())
         except DBAPIError as error:
             name = adapters.label(records[0].repo, records[0].version)
             if translated(error) is not error:
@@ -206,11 +221,14 @@ class CrawlStep(Step):
                     session, self.context.origin, file_names, self.context.run_id
                 )
 
+    def _mark_seen(self, repo: str) -> None:
+        with self.context.sessions.begin() as session:
+            adapters.mark_seen(session, self.context.origin, repo, self.context.run_id)
+
     def _store_refusal(self, refusal: Refusal) -> StepOutcome:
         """What cannot be read today has not vanished."""
         if refusal.repo:
-            with self.context.sessions.begin() as session:
-                adapters.mark_seen(session, self.context.origin, refusal.repo, self.context.run_id)
+            self._mark_seen(refusal.repo)
         return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)
 
 

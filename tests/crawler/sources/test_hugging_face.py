@@ -14,7 +14,13 @@ from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.hugging_face import HuggingFaceSource
-from crawler.sources.hugging_face_detail import config_beside, listed_files, read_detail, tree_files
+from crawler.sources.hugging_face_detail import (
+    config_beside,
+    listed_files,
+    read_detail,
+    read_listed,
+    tree_files,
+)
 from crawler.sources.walking import ListedItem
 from demo.hub.hugging_face import HuggingFaceHub, serve
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
@@ -238,6 +244,43 @@ def test_the_hub_filters_where_it_can(hub: HuggingFaceHub) -> None:
     assert ["base_model:adapter:AutoLoRA/demo-flux-tiny", "license:apache-2.0"] in [
         question["filter"] for question in listings
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (["diffusion_pytorch_model.safetensors"], ["diffusion_pytorch_model.safetensors"]),
+        (["a.safetensors", "model.safetensors"], ["a.safetensors"]),
+        (["model-00001-of-00002.safetensors"], []),
+        (["unet/diffusion_pytorch_model.safetensors"], []),
+        (["diffusion_pytorch_model.safetensors", "model_index.json"], []),
+    ],
+)
+def test_a_lone_file_that_is_called_as_whole_models_are_may_be_an_adapter(
+    names: list[str], listed: list[str]
+) -> None:
+    """As FLUX.1-Turbo-Alpha's is; its header tells."""
+    siblings = [{"rfilename": name, "lfs": {"sha256": "0" * 64, "size": 9}} for name in names]
+
+    assert [file.name for file in listed_files({"siblings": siblings})] == listed
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        (["lora", "base_model:adapter:Qwen/Qwen-Image"], True),
+        (["lora", "ComfyUI"], True),
+        (["lora", "video-to-video"], True),
+        ([*(f"t{n}" for n in range(70)), "base_model:Qwen/Qwen-Image"], True),
+        (["lora", "base_model:meta-llama/Llama-3"], False),
+    ],
+)
+def test_a_base_that_draws_is_enough(tags: list[str], wanted: bool) -> None:
+    """Most LoRAs there are for language models."""
+    filters = Filters(name_base=lambda words: "qwen" if "qwen/qwen-image" in words else "unknown")
+    facts = {"id": "ann/a", "lastModified": "2026-01-01T00:00:00Z", "tags": tags}
+
+    assert read_listed(facts, filters).wanted == wanted
 
 
 def test_a_licence_with_a_name_of_its_own_is_not_asked_of_the_hub(hub: HuggingFaceHub) -> None:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import SourceError
@@ -166,21 +167,23 @@ def test_what_vanishes_every_day_makes_no_listing_full(
         assert runs.find_cursor(session, Origin(source.hub, source.endpoint)) is not None
 
 
-@pytest.mark.parametrize(("nights", "listed"), [(1, COUNT), (2, COUNT - 1)])
+@pytest.mark.parametrize(
+    ("nights", "held_days", "listed"),
+    [(1, 10_000, COUNT), (2, 10_000, COUNT - 1), (1, 7, COUNT - 1)],
+)
 def test_what_fails_for_a_moment_is_listed_by_the_next_refresh(
     pipeline: Pipeline,
     source: ModelScopeSource,
     sessions: sessionmaker[Session],
-    hub: Hub,
     monkeypatch: pytest.MonkeyPatch,
     nights: int,
+    held_days: int,
     listed: int,
 ) -> None:
-    """Those behind it do not move the cursor over it; what fails twice holds it up no more."""
-    later = hub.entries[10:]
-    del hub.entries[10:]
-    crawl(pipeline, source)
-    hub.entries.extend(later)
+    """Those behind it do not move the cursor over it, but for what changed long ago; what fails
+    twice holds it up no more."""
+    monkeypatch.setattr("registry.refresh.steps.crawl.HELD", timedelta(days=held_days))
+    monkeypatch.setattr("registry.refresh.steps.crawl.PAGE", 4)
     read = source._read_repo
 
     def read_others(repo: ListedRepo) -> list[AdapterRecord]:
@@ -196,6 +199,31 @@ def test_what_fails_for_a_moment_is_listed_by_the_next_refresh(
     assert crawl(pipeline, source) == []
 
     assert states(sessions) == {"listed": listed}
+
+
+def test_what_can_be_read_at_the_end_of_a_listing_is_no_problem(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And holds up no cursor."""
+    read, failed = source._read_repo, set[str]()
+
+    def read_twice(repo: ListedRepo) -> list[AdapterRecord]:
+        if repo.repo.endswith(("-03", "-13")) and repo.repo not in failed:
+            failed.add(repo.repo)
+            raise SourceError("wait a moment", retryable=True)
+        return read(repo)
+
+    monkeypatch.setattr(source, "_read_repo", read_twice)
+
+    assert crawl(pipeline, source) == []
+
+    assert states(sessions) == {"listed": COUNT}
+    with sessions() as session:
+        newest = session.scalars(select(func.max(Adapter.hub_updated_at))).one()
+        assert runs.find_cursor(session, Origin(source.hub, source.endpoint)) == newest
 
 
 def test_a_run_that_was_overtaken_retires_nothing(

@@ -8,6 +8,7 @@ import pytest
 
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.folder import FolderSource
+from crawler.sources.folder.names import display_name
 from encoder.base_models.names import name_listed
 from tests.crawler.builders import image_bytes, write_adapter
 from tests.crawler.sources.folder.builders import list_records
@@ -451,3 +452,79 @@ def test_a_config_that_leads_to_itself_costs_itself_only(tmp_path: Path) -> None
     listed = list(FolderSource(tmp_path).list_adapters())
 
     assert [type(one) for one in listed] == [Refusal, AdapterRecord]
+
+
+def test_what_programs_write_down_of_a_file_is_no_name(tmp_path: Path) -> None:
+    """Lora Manager makes a sidecar of every file, and calls it as the file is."""
+    record, _ = read(
+        tmp_path, a_metadata_json={"model_name": "a", "modelDescription": "Draws ink."}
+    )
+    (tmp_path / "own").mkdir()
+    own, _ = read(tmp_path / "own", a_json={"name": "a"})
+
+    assert record.name == display_name((tmp_path.name, "a"), "")
+    assert record.description == "Draws ink."
+    assert own.name == "a"
+
+
+def test_a_skeleton_says_nothing(tmp_path: Path) -> None:
+    """Civitai Helper makes one of the header of a file that Civitai does not know."""
+    skeleton = {
+        "skeleton_file": True,
+        "model": {"name": "a.safetensors", "nsfw": "", "tags": ["1girl"]},
+        "trainedWords": ["img"],
+    }
+
+    record, problems = read(tmp_path, a_civitai_info=skeleton)
+
+    assert problems == []
+    assert (record.trigger_words, record.tags, record.mature) == ((), (), None)
+
+
+def test_html_and_prompts_in_the_own_sidecar_are_plain(tmp_path: Path) -> None:
+    own = {
+        "description": "<p>Draws&nbsp;<b>ink</b></p>",
+        "activation text": "1girl, zqx || 1boy, blu",
+    }
+
+    record, _ = read(tmp_path, a_json=own)
+
+    assert record.description == "Draws ink"
+    assert record.trigger_words == ("1girl", "zqx", "1boy", "blu")
+
+
+@pytest.mark.parametrize(
+    ("facts", "mature"),
+    [
+        ({"model": {"nsfw": False}, "nsfwLevel": 28}, True),
+        ({"model": {"nsfw": False, "nsfwLevel": 28}}, True),
+        ({"model": {"nsfw": False}, "nsfwLevel": 1}, False),
+        ({"model": {"nsfw": False}, "nsfwLevel": 0}, None),
+        ({"model": {"nsfw": True}, "nsfwLevel": 1}, True),
+        ({"model": {"nsfw": False}}, False),
+    ],
+)
+def test_what_its_images_show_counts_before_the_authors_word(
+    tmp_path: Path, facts: dict[str, Any], mature: bool | None
+) -> None:
+    record, _ = read(tmp_path, a_civitai_info={"trainedWords": [], **facts})
+
+    assert record.mature == mature
+
+
+def test_a_card_beside_a_file_says_what_it_says_on_the_hub(tmp_path: Path) -> None:
+    card = """---
+instance_prompt: [zqx, blu]
+license: other
+license_name: flux-1-dev-non-commercial-license
+tags: [lora, not-for-all-audiences]
+---
+<style>p { color: red }</style>Draws ink."""
+
+    record, problems = read(tmp_path, README_md=card.encode())
+
+    assert problems == []
+    assert record.trigger_words == ("zqx", "blu")
+    assert record.licence == "flux-1-dev-non-commercial-license"
+    assert record.mature is True
+    assert record.description == "Draws ink."
