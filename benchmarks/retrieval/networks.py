@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.arrays import Floats
+from benchmarks.arrays import Floats, digest
 from benchmarks.results import RESULTS
 from benchmarks.retrieval.w2t import W2T, Canonical, stack_canonical
 from benchmarks.retrieval.zoo import BASE_MODEL, Space, Zoo
@@ -73,7 +73,8 @@ def w2t_space(
     torch.manual_seed(seed)
     network = W2T(family, zoo.text_encoder.dim)
     schedule = Schedule(epochs=W2T_EPOCHS, seed=seed)
-    trainer = Trainer(network, schedule, folder / f"w2t-{seed}")
+    learned_from = digest(*(zoo.both[i] for i in zoo.indices("train")))
+    trainer = Trainer(network, schedule, folder / f"w2t-{seed}", trained_on=learned_from)
     trainer.run(examples("train"), examples("validation"), listener)
     batches = (
         stack_canonical(family, adapters[i : i + BATCH]) for i in range(0, len(adapters), BATCH)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.arrays import Ints
+from benchmarks.arrays import Ints, digest
 from benchmarks.results import RESULTS
 from benchmarks.retrieval.networks import BATCH, W2T_EPOCHS
 from benchmarks.retrieval.w2t import W2T, canonical, stack_canonical
@@ -99,7 +99,9 @@ def train_rival(
     if isinstance(network, AutoLora):
         network.standardise(learned.adapters)  # type: ignore[arg-type]
     folder = FOLDER / f"{type(network).__name__.lower()}-{seed}"
-    trainer = Trainer(network, Schedule(epochs=rival.epochs, seed=seed), folder)
+    schedule = Schedule(epochs=rival.epochs, seed=seed)
+    learned_from = digest(train, validation, *of(zoo.captions, train))
+    trainer = Trainer(network, schedule, folder, trained_on=learned_from)
     trainer.run(learned, judged, lambda done, total, what: print(done, total, what, flush=True))
     with torch.no_grad():
         parts = [

@@ -22,6 +22,8 @@ from encoder.errors import CaptionerError, CaptionError
 
 BATCH_SIZE = 8
 # The answer is begun for the model, so that it neither chats nor thinks before it.
+# So many pictures in a row, each tried alone: it is not the pictures.
+FAILURES_IN_A_ROW = 5
 ANSWER_START = '{"short": "'
 
 
@@ -41,6 +43,8 @@ class LocalCaptioner:
         self.name = name or folder.name
         self.batch_size = batch_size
         self._folder, self._device, self._max_tokens = folder, device, max_tokens
+        # Single pictures that it failed at since it last answered.
+        self._failed_alone = 0
 
     def close(self) -> None:
         """Let go of the model."""
@@ -77,20 +81,30 @@ class LocalCaptioner:
         import torch
 
         try:
-            return [*self._generate(pictures, language)]
+            answers = self._generate(pictures, language)
         except torch.AcceleratorError as error:
             # After this no call of the process reaches the device.
             raise CaptionerError(
                 f"{self.name} lost {self._device}: {_first_line(error)}. Run it again."
             ) from error
+        except NotImplementedError as error:
+            raise CaptionerError(
+                f"{self.name} does not run on {self._device}: {_first_line(error)}."
+            ) from error
         except RuntimeError as error:
             reason = _first_line(error)
+            if len(pictures) == 1 and self._failed_alone == FAILURES_IN_A_ROW:
+                raise CaptionerError(f"{self.name} fails at every picture: {reason}.") from error
             if len(pictures) == 1 and _is_of_memory(error):
                 raise CaptionerError(
                     f"{self.name} needs more memory than {self._device} has; take a smaller model "
                     "or one behind an endpoint."
                 ) from error
+        else:
+            self._failed_alone = 0
+            return [*answers]
         if len(pictures) == 1:
+            self._failed_alone += 1
             return [CaptionError(f"{self.name} failed at it: {reason}")]
         # Not before: an error that is being handled keeps all that generating held.
         _empty_cache(self._device)
@@ -217,10 +231,12 @@ def _first_line(error: RuntimeError) -> str:
 
 
 def _is_of_memory(error: RuntimeError) -> bool:
-    """Whether a device is full; Apple's say so in words only."""
+    """Whether a device is full; Apple's and processors say so in words only."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+    said = str(error)
+    is_told = "out of memory" in said or "can't allocate memory" in said
+    return is_told or isinstance(error, torch.OutOfMemoryError)
 
 
 def _empty_cache(device: str) -> None:

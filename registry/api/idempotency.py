@@ -73,7 +73,8 @@ def _sha256(*parts: bytes) -> str:
 
 
 # To be asked for after what is sent, which is read in its turn.
-KeyDep = Annotated[None, Depends(take_key)]
+TAKES_KEY = Depends(take_key)
+KeyDep = Annotated[None, TAKES_KEY]
 
 
 class KeyedRoute(APIRoute):

@@ -89,7 +89,7 @@ class Limits:
         """Raise 429 where who asks has used up the images; by the token, if there is one."""
         if self._images is not None:
             # Where nobody needs a token there is none.
-            key = getattr(request.state, "token_key", None) or address_of(request.scope)
+            key = _who(request)
             _check(self._images.take(key, count), "images")
 
     def check_log_in(self, request: Request) -> None:
@@ -99,7 +99,7 @@ class Limits:
 
 
 class Streams:
-    """How many streams of events are open, in all and of each address; of one event loop.
+    """How many streams of events are open, in all and of each who asks; of one event loop.
 
     Each of them looks at the database some times a second, for as long as somebody watches.
     """
@@ -127,7 +127,7 @@ class Streams:
 
 async def _take_stream(request: Request) -> AsyncIterator[None]:
     streams: Streams = request.app.state.streams
-    with streams.taken(address_of(request.scope)):
+    with streams.taken(_who(request)):
         yield
 
 
@@ -167,6 +167,11 @@ def address_of(scope: Scope) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def _who(request: Request) -> str:
+    """Return who asks: by the token, for several may share an address; without one by that."""
+    return getattr(request.state, "token_key", None) or address_of(request.scope)
 
 
 def take_images(request: Request, count: int) -> None:

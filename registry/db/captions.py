@@ -7,6 +7,8 @@ from typing import NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Text,
+    all_,
     and_,
     exists,
     func,
@@ -16,7 +18,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session, aliased
 
 from encoder.captions.captioner import Language
@@ -113,7 +115,9 @@ def list_waiting(
     other = aliased(Cover)
     has_prompt = exists().where(other.adapter_id == Adapter.id, other.prompt != "")
     has_words = or_(has_prompt, func.length(Adapter.description) >= GOOD_DESCRIPTION)
-    waiting = _waiting(wanted).where(Cover.sha256.not_in(but))
+    # One value, however many they are: a statement has 65,535 at most.
+    left_out = literal(list(but), ARRAY(Text))
+    waiting = _waiting(wanted).where(Cover.sha256 != all_(left_out))
     query = waiting.order_by(
         func.bool_and(has_words),
         func.min(Cover.position),

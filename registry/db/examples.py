@@ -20,7 +20,8 @@ NEAR_COPY = 0.95
 # What ends the names of one run's files, or of an adapter's versions: `-000010`, `_v2`,
 # `-step00000500`, `checkpoint-500`. Fewer digits alone may tell what it shows.
 STAGE = re.compile(
-    r"(?:[-_. ]*(?:(?:v|ver|version|epoch|step|checkpoint)[-_. ]?\d+(?:\.\d+)*|(?<=[-_])\d{6,}))+$",
+    r"(?:[-_. ]{0,3}(?<![a-z])(?:(?:v|ver|version|epoch|step|checkpoint)[-_. ]?\d+(?:\.\d+)?"
+    r"|(?<=[-_])\d{6,})){1,3}$",
     re.IGNORECASE,
 )
 # Files whose captions or sketches are loaded at once.
@@ -88,7 +89,12 @@ def list_examples(
 
 def run_of(repo: str) -> str:
     """Return what a repository is called as the others of its run: a file's is its path."""
-    return "/".join(STAGE.sub("", part) for part in repo.casefold().split("/"))
+    return "/".join(map(_without_stage, repo.casefold().split("/")))
+
+
+def _without_stage(part: str) -> str:
+    """A folder that is called v1 and no more keeps its name; one of a checkpoint has none."""
+    return STAGE.sub("", part) or (part if part.startswith("v") else "")
 
 
 def _sketched(base_models: Collection[str], sketch_version: str) -> tuple[ColumnElement[bool], ...]:

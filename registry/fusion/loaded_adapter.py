@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from encoder.adapter.gram import DamagedLayerError, check_finite
 from encoder.base_models.facts import related_base_models
 from registry.fusion.backends.base import Backend
 from registry.fusion.errors import (
@@ -96,8 +97,11 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
         if adapter.sha256 in backend.cache or weights.file is not None:
             continue  # looked at before; of a file, by the reader
         for name, layer in weights.layers.items():
-            if not all(torch.isfinite(tensor).all() for tensor in layer.tensors()):
-                raise CorruptAdapterError(adapter.name, name)
+            try:
+                for tensor in layer.tensors():
+                    check_finite(tensor)
+            except DamagedLayerError as error:
+                raise CorruptAdapterError(adapter.name, name) from error
 
 
 def distinct_names(adapters: Sequence[LoadedAdapter]) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from crawler.hashed_file import hash_file
+from crawler.whole_file import written_whole
 from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
@@ -28,7 +29,7 @@ from registry.upkeep.backup import (
 )
 
 # In the home while a restoration is under way: which backup's it is, so that it can go on, and
-# whether it has filled the database.
+# which database it fills by now.
 MARK = "restoring"
 
 
@@ -56,7 +57,7 @@ def restore_backup(
             f"{settings.blobs_url or 'not set'}: set it to the same."
         )
     mark = _read_mark(settings.home)
-    if mark not in (manifest.dump_sha256, _filled(settings, manifest)):
+    if mark not in (manifest.dump_sha256, _filling(settings, manifest)):
         _check_home(settings.home)
     try:
         _restore(settings, path, manifest, progress, link=link)
@@ -73,30 +74,35 @@ def restore_backup(
 def _restore(
     settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
 ) -> None:
-    mark, filled = settings.home / MARK, _filled(settings, manifest)
+    filling = _filling(settings, manifest)
     with open_engine(settings) as engine:
-        if _read_mark(settings.home) != filled:
-            if has_tables(engine):
-                raise BackupError(
-                    "the database has tables already; only an empty one is filled. Set "
-                    "REGISTRY_HOME or REGISTRY_DATABASE_URL to another."
-                )
+        if not has_tables(engine):
             make_private(settings.home)
-            mark.write_text(manifest.dump_sha256, encoding="utf-8")
+            _mark(settings.home, manifest.dump_sha256)
             _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
             _take_files(path / FILES, settings.home, manifest)
+            _mark(settings.home, filling)
             read_dump(engine, path / DUMP)
-            _check_rows(engine, manifest)
-            mark.write_text(filled, encoding="utf-8")
-        # What is left may take long, and be stopped.
+        elif _read_mark(settings.home) != filling:
+            raise BackupError(
+                "the database has tables already; only an empty one is filled. Set REGISTRY_HOME "
+                "or REGISTRY_DATABASE_URL to another."
+            )
+        # It is filled all at once; what comes now may take long, and be stopped.
+        _check_rows(engine, manifest)
         migrate(engine)
-        mark.unlink()
+    (settings.home / MARK).unlink()
 
 
-def _filled(settings: Settings, manifest: Manifest) -> str:
-    """Return what the mark says once a database is filled, and which."""
+def _filling(settings: Settings, manifest: Manifest) -> str:
+    """Return what the mark says while a database is filled, and which that is."""
     database = (settings.database_url or "").encode()
-    return f"{manifest.dump_sha256} filled {hashlib.sha256(database).hexdigest()}"
+    return f"{manifest.dump_sha256} into {hashlib.sha256(database).hexdigest()}"
+
+
+def _mark(home: Path, text: str) -> None:
+    with written_whole(home / MARK) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -129,7 +135,7 @@ def _check_home(home: Path) -> None:
     """Refuse a home that holds anything."""
     here = [path for path in home.iterdir() if path.name != "postgres"] if home.is_dir() else []
     # The database's own locks stay for good; whether it is empty, it says itself.
-    here = [path for path in here if not path.name.startswith("postgres.")]
+    here = [path for path in here if not path.name.startswith(("postgres.", f"{MARK}."))]
     if here:
         raise BackupError(
             f"{home} is not empty ({here[0].name} lies there); "
@@ -178,6 +184,7 @@ def _take_files(source: Path, home: Path, manifest: Manifest) -> None:
 def _check_rows(engine: Engine, manifest: Manifest) -> None:
     with engine.connect() as connection:
         rows = count_rows(connection)
-    if rows != manifest.rows:
-        wrong = [name for name in manifest.rows if rows.get(name) != manifest.rows[name]]
+    # Once it was migrated there may be more tables, as empty as they were made.
+    wrong = [name for name in manifest.rows if rows.get(name) != manifest.rows[name]]
+    if wrong:
         raise BackupError(f"restored rows are not those that were kept, in {', '.join(wrong)}.")

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
 from registry.api.limits import TAKES_IMAGE
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
@@ -126,7 +126,7 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
 
 @send_router.post(
     "/recipes/send",
-    dependencies=[TAKES_IMAGE],
+    dependencies=[TAKES_KEY, TAKES_IMAGE],
     openapi_extra={"requestBody": RECIPE_BODY},
     responses=refusals(
         NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")

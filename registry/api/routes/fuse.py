@@ -16,7 +16,7 @@ from registry.api import drawing
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
-from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
 from registry.api.limits import TAKES_IMAGE
 from registry.api.queue import GenerationQueue, Job
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
@@ -86,7 +86,9 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/fuse", response_model=FuseAnswer, responses=ANSWERS, dependencies=[TAKES_IMAGE])
+@router.post(
+    "/fuse", response_model=FuseAnswer, responses=ANSWERS, dependencies=[TAKES_KEY, TAKES_IMAGE]
+)
 async def fuse(
     asked: Annotated[FuseRequest, Body(openapi_examples=FUSE_EXAMPLES)],
     request: Request,
@@ -105,7 +107,7 @@ async def fuse(
 @router.post(
     "/recipes/draw",
     response_model=FuseAnswer,
-    dependencies=[TAKES_IMAGE],
+    dependencies=[TAKES_KEY, TAKES_IMAGE],
     responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )

@@ -127,6 +127,28 @@ def test_a_model_that_does_not_fit_at_all_is_said_so(
         list(captioner.caption([png()], "en"))
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("expected scalar type Half but found Float"), "fails at every picture"),
+        (NotImplementedError("'aten::x' is not implemented for MPS"), "does not run on"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "needs more memory"),
+    ],
+)
+def test_what_fails_for_every_picture_is_no_pictures_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    captioner = open_captioner(folder, batch_size=4)
+
+    def broken(**_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(captioner._model, "generate", broken)
+
+    with pytest.raises(CaptionerError, match=said):
+        list(captioner.caption([png((32, 32))] * 9, "en"))
+
+
 def test_what_a_model_fails_at_is_that_pictures_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.hashed_file import hash_file
@@ -288,11 +288,39 @@ def test_a_restoration_that_was_stopped_goes_on(
         assert all(hash_file(blob) == blob.name for blob in settings.blobs.glob("*/*"))
 
 
+@pytest.mark.parametrize("step", ["_check_rows", "migrate"])
 def test_a_restoration_that_was_stopped_when_the_database_was_filled_goes_on(
     indexed: Registry,
     empty_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    settings = Settings(home=tmp_path / "other", database_url=empty_url)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"registry.upkeep.restore.{step}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(settings, kept, lambda *_: None)
+    # A database that another has filled is none to go on with.
+    other = settings.model_copy(update={"database_url": indexed.settings.database_url})
+    with pytest.raises(BackupError, match="is not empty"):
+        restore_backup(other, kept, lambda *_: None)
+    restore_backup(settings, kept, lambda *_: None)
+
+    with Registry(settings) as restored:
+        assert rows_of(restored.sessions) == rows_of(indexed.sessions)
+    with pytest.raises(BackupError, match="is not empty"):
+        restore_backup(settings, kept, lambda *_: None)
+
+
+def test_a_database_that_was_emptied_meanwhile_is_filled_anew(
+    indexed: Registry, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "kept"
     make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
@@ -305,13 +333,10 @@ def test_a_restoration_that_was_stopped_when_the_database_was_filled_goes_on(
         patched.setattr("registry.upkeep.restore.migrate", stop)
         with pytest.raises(KeyboardInterrupt):
             restore_backup(settings, kept, lambda *_: None)
-    # A database that another has filled is none to go on with.
-    other = settings.model_copy(update={"database_url": indexed.settings.database_url})
-    with pytest.raises(BackupError, match=r"is not empty|has tables already"):
-        restore_backup(other, kept, lambda *_: None)
+    with create_engine(empty_url).begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     restore_backup(settings, kept, lambda *_: None)
 
     with Registry(settings) as restored:
         assert rows_of(restored.sessions) == rows_of(indexed.sessions)
-    with pytest.raises(BackupError, match="is not empty"):
-        restore_backup(settings, kept, lambda *_: None)

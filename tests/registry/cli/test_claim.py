@@ -12,6 +12,11 @@ from tests.registry.cli.runner import run, run_badly, run_well
 FLUX = find_family("flux.1")
 
 
+def only_id() -> str:
+    [adapter] = json.loads(run_well("list", "--json"))["items"]
+    return str(adapter["id"])
+
+
 @pytest.mark.usefixtures("environment")
 def test_a_claim_that_layers_rule_out_is_said_not_to_be_believed(tmp_path: Path) -> None:
     assert FLUX is not None
@@ -19,10 +24,11 @@ def test_a_claim_that_layers_rule_out_is_said_not_to_be_believed(tmp_path: Path)
     write_adapter(tmp_path / "mine" / "query.safetensors", make_factors(family=FLUX), metadata={})
     run_well("refresh", "--source", str(tmp_path / "mine"))
 
-    said = " ".join(run_well("claim", "1", "sdxl-1.0", "--who", "ann").split())
+    adapter = only_id()
+    said = " ".join(run_well("claim", adapter, "sdxl-1.0", "--who", "ann").split())
 
     assert "sdxl-1.0, by ann; not believed, for its layers rule it out" in said
-    assert "not believed" not in run_well("claim", "1", "flux.1-dev")
+    assert "not believed" not in run_well("claim", adapter, "flux.1-dev")
 
 
 @pytest.mark.usefixtures("environment")
@@ -33,12 +39,13 @@ def test_the_command_takes_a_claim_and_takes_it_back(tmp_path: Path) -> None:
     write_adapter(tmp_path / "mine" / "query.safetensors", factors, metadata={})
     run_well("refresh", "--source", str(tmp_path / "mine"))
 
-    said = run_well("claim", "1", "flux.1-dev", "--who", "ann")
-    shown = run_well("show", "1")
-    answer = json.loads(run_well("claim", "1", "--withdraw", "--json"))
+    adapter = only_id()
+    said = run_well("claim", adapter, "flux.1-dev", "--who", "ann")
+    shown = run_well("show", adapter)
+    answer = json.loads(run_well("claim", adapter, "--withdraw", "--json"))
 
     for printed in (said, shown):
         assert "flux.1-dev, by ann" in printed
     assert (answer["claim"], answer["base_model"]) == (None, "unknown")
-    assert "did you mean" in run_badly("claim", "1", "flux.1-dve")
-    assert run("claim", "1").exit_code != 0
+    assert "did you mean" in run_badly("claim", adapter, "flux.1-dve")
+    assert run("claim", adapter).exit_code != 0

@@ -329,6 +329,10 @@ def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Re
         ("folder", "loras/style 13"): 5,
         ("civitai", "77"): 6,
         ("civitai", "78"): 7,
+        ("folder", "loras/v1"): 8,
+        ("folder", "loras/v2"): 9,
+        ("folder", "loras/dev2"): 10,
+        ("folder", "loras/dev3"): 11,
     }
     rng = np.random.default_rng(0)
     expected: dict[str, int] = {}
@@ -350,7 +354,7 @@ def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Re
     runs_of: dict[str, set[int]] = {}
     for example in examples:
         runs_of.setdefault(example.group, set()).add(expected[example.sha256])
-    assert sorted(map(sorted, runs_of.values())) == [[run] for run in range(8)]
+    assert sorted(map(sorted, runs_of.values())) == [[run] for run in range(12)]
 
 
 def add_taught_files(registry: Registry, folder: Path, count: int) -> list[str]:
