@@ -19,6 +19,10 @@ from crawler.pictures.texts import PictureTexts, bounded_json
 # More than any program loads at once.
 MOST_ADAPTERS = 100
 MOST_STRENGTH = 100.0
+# A file is known by its sha256, AutoV2 and AutoV3, and as older web UIs hashed it.
+MOST_HASHES = 4
+# What `Lora hashes` lists; some web UIs list each adapter several times.
+MOST_LISTED = 2_000
 # A label stands once; in a prompt, perhaps once more.
 MOST_LABELS = 4
 SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
@@ -94,7 +98,7 @@ def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
             break
         known[key] = one if before is None else replace(
             before,
-            hashes=tuple(dict.fromkeys((*before.hashes, *one.hashes))),
+            hashes=tuple(dict.fromkeys((*before.hashes, *one.hashes)))[:MOST_HASHES],
             version=before.version or one.version,
             strength=one.strength if before.strength is None else before.strength,
         )  # fmt: skip
@@ -132,16 +136,21 @@ def _in_parameters(text: str) -> Iterator[NamedAdapter]:
         yield from _in_civitai_json(bounded_json(text))
         return
     yield from _calls(prompt_of_parameters(text))
-    for found in LORA_HASHES.finditer(text):
-        said = found[1]
-        listed = bounded_json(said) if said.startswith('"') else said
-        for part in str(listed).split(","):
-            name, _, hash_ = part.rpartition(":")
-            yield from _named(name, hash_)
+    for part in islice(_listed(text), MOST_LISTED):
+        name, _, hash_ = part.rpartition(":")
+        yield from _named(name, hash_)
     for value in _json_after(HASHES, text):
         yield from _in_hashes(value)
     for value in _json_after(RESOURCES, text):
         yield from _in_resources(value)
+
+
+def _listed(text: str) -> Iterator[str]:
+    """Yield the parts `name: hash` of what web UIs write behind `Lora hashes`."""
+    for found in LORA_HASHES.finditer(text):
+        said = found[1]
+        listed = bounded_json(said) if said.startswith('"') else said
+        yield from str(listed).split(",", MOST_LISTED)[:MOST_LISTED]
 
 
 def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:

@@ -11,7 +11,13 @@ from PIL import Image
 
 from crawler.covers import upright
 from crawler.errors import CoverError
-from crawler.pictures.adapters import MOST_ADAPTERS, NamedAdapter, adapters_named
+from crawler.pictures.adapters import (
+    MOST_ADAPTERS,
+    MOST_HASHES,
+    MOST_LISTED,
+    NamedAdapter,
+    adapters_named,
+)
 from crawler.pictures.prompt import prompt_of
 from crawler.pictures.texts import RECIPE_KEY, texts_of
 from registry.fusion.recipe import PNG_KEY
@@ -226,6 +232,16 @@ def test_what_is_named_is_bounded_and_clean() -> None:
     assert named.name.isprintable()
     assert len(named.name) <= 200
     assert named.strength is None
+
+
+def test_an_adapter_has_few_hashes_however_often_it_is_named() -> None:
+    """Each is looked up, and all are copied at every mention."""
+    listed = [f"ink: {number:012x}" for number in range(MOST_LISTED)]
+    text = f'a fox\nSteps: 1, Lora hashes: "{", ".join([*listed, "late: 0123456789ab"])}"'
+
+    (named,) = named_in(png(parameters=text))
+
+    assert named.hashes == tuple(f"{number:012x}" for number in range(MOST_HASHES))
 
 
 def test_a_compressed_text_that_is_a_bomb_is_refused_with_the_picture() -> None:
