@@ -404,6 +404,28 @@ def test_what_waits_and_what_is_drawn_can_be_given_up(
     assert client.post(f"/v1/images/{after['id']}/cancel").json()["state"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/images/{id}/cancel"),
+        ("DELETE", "/v1/images/{id}"),
+        ("POST", "/images/{id}/cancel"),
+        ("POST", "/images/{id}/delete"),
+        ("POST", "/images/delete"),
+    ],
+)
+def test_what_waits_and_is_given_up_leaves_its_place_to_others(
+    client: TestClient, drawing: Registry, busy: threading.Event, method: str, path: str
+) -> None:
+    given_up = [image["id"] for image in ask(client, count=MOST_WAITING)]
+    assert client.post("/v1/images", json=ASKED).status_code == 429
+
+    for image_id in given_up:
+        client.request(method, path.format(id=image_id), data={"image": [str(image_id)]})
+
+    assert len(ask(client, count=MOST_WAITING)) == MOST_WAITING
+
+
 def test_a_sheet_is_given_up_between_two_steps(
     client: TestClient, drawing: Registry, busy: threading.Event
 ) -> None:
