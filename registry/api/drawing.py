@@ -233,7 +233,11 @@ def fuse(
 
 def written(request: ImageRequest) -> dict[str, Any]:
     """Return what was asked for, as it is stored and told."""
-    said = request.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"count"})
+    # A recipe with anything beside it would be refused when this is sent again.
+    only = None if request.recipe is None else {"recipe"}
+    said = request.model_dump(
+        mode="json", by_alias=True, exclude_unset=True, include=only, exclude={"count"}
+    )
     return said if request.recipe is not None else said | {"seed": request.seed}
 
 

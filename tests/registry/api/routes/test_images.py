@@ -217,6 +217,19 @@ def test_a_recipe_is_drawn_again_to_the_pixel(client: TestClient, drawing: Regis
     assert one.tobytes() == other.tobytes()
 
 
+def test_what_was_asked_by_recipe_can_be_asked_again_as_it_is_told(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    recipe = RECIPE | {"base": RECIPE["base"] | {"name": "demo-flux-tiny"}}
+    recipe |= {"width": 64, "height": 64, "steps": 1}
+    asked = client.post("/v1/images", json={"recipe": recipe}).json()["items"][0]["asked"]
+
+    again = client.post("/v1/images", json=asked)
+
+    assert set(asked) == {"recipe"}
+    assert again.status_code == 202
+
+
 def test_several_at_once_differ_in_their_seeds(client: TestClient, drawing: Registry) -> None:
     items = ask(client, count=3, seed=2**32 - 1)
 
