@@ -43,7 +43,7 @@ KINDS = {"lora", "lycoris", "locon", "dora"}
 FILE_INPUT = re.compile(r"lora(?:_name)?(?:_?(\d{1,3}))?")
 STRENGTH_INPUTS = (
     "strength_model", "model_strength", "strength", "lora_strength", "lora_weight", "model_weight",
-    "lora_wt", "model_str", "weight",
+    "lora_wt", "model_str", "weight", "lora_model_strength",
 )  # fmt: skip
 # What an editor's node does: 2 and 4 are muted and bypassed.
 SILENT_MODES = (2, 4)
@@ -198,10 +198,17 @@ def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:
     for name, value in inputs.items():
         file = FILE_INPUT.fullmatch(str(name).lower())
         if file and isinstance(value, str):
-            if _text(inputs.get(f"switch_{file[1]}")).lower() != "off":
+            if _is_on(inputs, file[1]):
                 yield from _named(value, strength=_strength_beside(inputs, file[1]))
         else:
             yield from _in_value(value)
+
+
+def _is_on(inputs: Mapping[str, Any], number: str | None) -> bool:
+    """Whether a slot of a stack is used: Comfyroll's have switches, Efficiency's are counted."""
+    used = inputs.get("lora_count")
+    is_beyond = number is not None and isinstance(used, int) and int(number) > used
+    return not is_beyond and _text(inputs.get(f"switch_{number}")).lower() != "off"
 
 
 def _in_value(value: Any) -> Iterator[NamedAdapter]:
@@ -222,7 +229,10 @@ def _in_value(value: Any) -> Iterator[NamedAdapter]:
 
 def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
     ending = "" if number is None else f"_{number}"
-    values = (inputs.get(name + ending) for name in STRENGTH_INPUTS)
+    # Efficiency's stacks keep both strengths of a slot: `lora_wt` is the one of their simple mode.
+    is_simple = inputs.get("input_mode", "simple") == "simple"
+    names = STRENGTH_INPUTS if is_simple else ("model_str", *STRENGTH_INPUTS)
+    values = (inputs.get(name + ending) for name in names)
     return next((value for value in values if isinstance(value, int | float)), None)
 
 
