@@ -64,7 +64,21 @@ class NamedAdapter:
     @property
     def stem(self) -> str:
         """The name of the file without its folders and its suffix."""
-        return SUFFIX.sub("", self.name.replace("\\", "/").rpartition("/")[2])
+        return SUFFIX.sub("", self._path.rpartition("/")[2])
+
+    @property
+    def file(self) -> str:
+        """Where its file is said to be, by a graph; "" where it is named without a suffix."""
+        return self._path.casefold() if SUFFIX.search(self.name) else ""
+
+    @property
+    def sha256(self) -> str:
+        """The first whole hash of its file; "" where there are but starts of hashes."""
+        return next((one for one in self.hashes if len(one) == 64), "")
+
+    @property
+    def _path(self) -> str:
+        return self.name.replace("\\", "/")
 
 
 def adapters_named(texts: PictureTexts) -> tuple[NamedAdapter, ...]:
@@ -90,10 +104,13 @@ def adapters_called(prompt: str) -> tuple[NamedAdapter, ...]:
 
 def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
     """Put together what is said of one adapter in several places."""
-    known: dict[str, NamedAdapter] = {}
+    known: dict[tuple[str, ...], NamedAdapter] = {}
     for one in named:
-        key = one.stem.casefold() or one.version or "".join(one.hashes)
+        key: tuple[str, ...] = (_key(one),)
         before = known.get(key)
+        if before is not None and _differ(before, one):
+            key = (*key, one.version, one.file, one.sha256)
+            before = known.get(key)
         if before is None and len(known) == MOST_ADAPTERS:
             break
         known[key] = one if before is None else replace(
@@ -103,6 +120,19 @@ def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
             strength=one.strength if before.strength is None else before.strength,
         )  # fmt: skip
     return tuple(known.values())
+
+
+def _key(one: NamedAdapter) -> str:
+    """Return what mentions of one adapter have in common."""
+    # A1111 leaves these signs out of the names in `Lora hashes`.
+    stem = one.stem.casefold().replace(",", "").replace(":", "")
+    return stem or one.version or "".join(one.hashes)
+
+
+def _differ(one: NamedAdapter, other: NamedAdapter) -> bool:
+    """Whether two of one name are told to be different adapters."""
+    pairs = (one.version, other.version), (one.file, other.file), (one.sha256, other.sha256)
+    return any(this and that and this != that for this, that in pairs)
 
 
 def _named(

@@ -240,6 +240,46 @@ def test_what_is_named_is_bounded_and_clean() -> None:
     assert named.strength is None
 
 
+def test_two_versions_of_one_name_are_two_adapters() -> None:
+    resources = [
+        {"type": "lora", "weight": weight, "modelVersionId": version, "modelName": "Ink"}
+        for version, weight in ((22, 0.8), (33, 0.5), (22, 0.8))
+    ]
+    text = f"a fox <lora:ink:1>\nSteps: 30, Civitai resources: {json.dumps(resources)}"
+
+    # What is said without a version is said of the first.
+    assert named_in(png(parameters=text)) == [
+        NamedAdapter("ink", version="22", strength=1.0),
+        NamedAdapter("Ink", version="33", strength=0.5),
+    ]
+
+
+def test_two_files_of_one_name_are_two_adapters() -> None:
+    files = ("flux\\ink.safetensors", "sdxl/ink.safetensors", "Flux/ink.safetensors")
+    slots = {
+        f"lora_{number}": {"on": True, "lora": file, "strength": 1}
+        for number, file in enumerate(files)
+    }
+
+    assert [one.name for one in graph(slots)] == list(files[:2])
+
+
+def test_two_adapters_of_one_name_in_our_recipe_are_two() -> None:
+    used = [{"name": "Ink", "sha256": sha, "strength": 1} for sha in (SHA, SHA[::-1], SHA)]
+
+    named = named_in(png(autolora_recipe=json.dumps({"adapters": used})))
+
+    assert [one.hashes for one in named] == [(SHA,), (SHA[::-1],)]
+
+
+def test_a_name_has_a_hash_though_signs_are_left_out_beside_it() -> None:
+    text = 'a <lora:Ink, wet v1.0:1>\nSteps: 1, Lora hashes: "Ink wet v1.0: 0123456789ab"'
+
+    assert named_in(png(parameters=text)) == [
+        NamedAdapter("Ink, wet v1.0", ("0123456789ab",), strength=1.0)
+    ]
+
+
 def test_an_adapter_has_few_hashes_however_often_it_is_named() -> None:
     """Each is looked up, and all are copied at every mention."""
     listed = [f"ink: {number:012x}" for number in range(MOST_LISTED)]
