@@ -84,14 +84,14 @@ class NamedAdapter:
 def adapters_named(texts: PictureTexts) -> tuple[NamedAdapter, ...]:
     """Return the adapters that a picture was made with, as far as it says, each once.
 
-    Our own recipe knows best. A web UI's settings have hashes; ComfyUI's graphs have only names:
-    the one that was run, or else the one that its editor shows.
+    Our own recipe knows best. A web UI's settings have hashes; ComfyUI's graphs have only names.
+    The editor's shows what was not run, too, so it is asked only where the one that was is missing.
     """
     ways: Sequence[Iterator[NamedAdapter]] = (
         _in_recipe(texts.recipe),
         _in_parameters(texts.parameters),
         _in_graph(texts.graph),
-        _in_workflow(texts.workflow),
+        iter(()) if as_dict(texts.graph) else _in_workflow(texts.workflow),
     )
     found = (_merged(way) for way in ways)
     return next((named for named in found if named), ())
@@ -268,11 +268,8 @@ def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
 
 def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI's editor saves, and the graphs inside it."""
-    whole = as_dict(workflow)
-    parts = [whole, *_dicts(as_dict(whole.get("definitions")).get("subgraphs"))]
-    nodes = [node for part in parts for node in _dicts(part.get("nodes"))]
-    for node in nodes[:MOST_NODES]:
-        if node.get("mode") in SILENT_MODES or "lora" not in _text(node.get("type")).lower():
+    for node in islice(_loud_nodes(as_dict(workflow)), MOST_NODES):
+        if "lora" not in _text(node.get("type")).lower():
             continue
         widgets = node.get("widgets_values")
         if isinstance(widgets, dict):
@@ -281,13 +278,32 @@ def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
             yield from _in_widgets(widgets)
 
 
+def _loud_nodes(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the nodes that are not silent, and those of the subgraphs that such nodes stand for."""
+    subgraphs = {
+        _text(part.get("id")): part
+        for part in _dicts(as_dict(workflow.get("definitions")).get("subgraphs"))
+    }
+    waiting = [workflow]
+    while waiting:
+        for node in _dicts(waiting.pop().get("nodes")):
+            if node.get("mode") in SILENT_MODES:
+                continue
+            yield node
+            # A node's type is the id of its subgraph; a second one of it would show the same.
+            inside = subgraphs.pop(_text(node.get("type")), None)
+            if inside is not None:
+                waiting.append(inside)
+
+
 def _in_widgets(widgets: Sequence[Any]) -> Iterator[NamedAdapter]:
     """Read a node's values, which have no names: a file, and the number behind it."""
     for place, value in enumerate(widgets):
-        if isinstance(value, str) and SUFFIX.search(value):
-            yield from _named(value, strength=next(iter(widgets[place + 1 : place + 2]), None))
-        else:
+        if not isinstance(value, str) or not SUFFIX.search(value):
             yield from _in_value(value)
+        # The switch of a slot of Comfyroll's stacks.
+        elif not place or _text(widgets[place - 1]).lower() != "off":
+            yield from _named(value, strength=next(iter(widgets[place + 1 : place + 2]), None))
 
 
 def _calls(prompt: str) -> Iterator[NamedAdapter]:

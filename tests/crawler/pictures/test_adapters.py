@@ -175,23 +175,54 @@ def test_slots_that_are_off_are_not_named() -> None:
     assert graph({"lora_1": {"on": False, "lora": "a.safetensors", "strength": 1}}) == []
 
 
-def test_the_editors_graph_counts_where_nothing_was_run() -> None:
-    def node(kind: str, values: Any, mode: int = 0) -> dict[str, Any]:
-        return {"id": 1, "type": kind, "mode": mode, "widgets_values": values}
+def node(kind: str, values: Any = None, mode: int = 0) -> dict[str, Any]:
+    """One of the editor's nodes."""
+    return {"id": 1, "type": kind, "mode": mode, "widgets_values": values}
 
+
+def test_the_editors_graph_counts_where_nothing_was_run() -> None:
     workflow = {
         "nodes": [
             node("LoraLoader", ["ink.safetensors", 0.7, 1]),
             node("LoraLoader", ["bypassed.safetensors", 1, 1], mode=4),
             node("Power Lora Loader (rgthree)", [{}, {"on": True, "lora": "b.pt", "strength": 2}]),
             node("CheckpointLoaderSimple", ["base.safetensors"]),
+            node("CR LoRA Stack", ["Off", "off.pt", 1, 1, "On", "c.pt", 1, 1, "Off", "None", 1, 1]),
         ],
-        "definitions": {"subgraphs": [{"nodes": [node("LoraLoaderModelOnly", ["c.ckpt", 1])]}]},
     }
 
     named = named_in(png(workflow=json.dumps(workflow)))
 
     assert [(one.stem, one.strength) for one in named] == [("ink", 0.7), ("b", 2.0), ("c", 1.0)]
+
+
+def test_the_editors_graph_does_not_count_beside_one_that_was_run() -> None:
+    """What is switched off stands in it all the same."""
+    ran = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
+    shown = json.dumps({"nodes": [node("LoraLoader", ["ink.safetensors", 0.7, 1])]})
+
+    assert named_in(png(prompt=json.dumps(ran), workflow=shown)) == []
+    assert len(named_in(png(prompt="{}", workflow=shown))) == 1
+
+
+def test_a_subgraph_counts_where_a_node_that_is_not_silent_stands_for_it() -> None:
+    def subgraph(name: str, *nodes: dict[str, Any]) -> dict[str, Any]:
+        file = node("LoraLoaderModelOnly", [f"{name}.ckpt", 1])
+        return {"id": name, "nodes": [file, *nodes]}
+
+    workflow = {
+        "nodes": [node("used"), node("used"), node("bypassed", mode=4)],
+        "definitions": {
+            "subgraphs": [
+                subgraph("used", node("inner"), node("muted", mode=2)),
+                *(subgraph(name) for name in ("inner", "muted", "bypassed", "unused")),
+                # It stands for itself, which the editor refuses.
+                subgraph("circle", node("circle")),
+            ]
+        },
+    }
+
+    assert [one.stem for one in named_in(png(workflow=json.dumps(workflow)))] == ["used", "inner"]
 
 
 def test_comfyuis_webp_keeps_its_graph_in_tags() -> None:
