@@ -30,7 +30,8 @@ SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
 HASH = re.compile(r"[0-9a-f]{8,64}")
 # How web UIs are told to load an adapter: `<lora:name:0.8>`, `<lora:name:te=0:unet=0.8>`.
 CALL = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})(?::([^<>]{0,100}))?>", re.IGNORECASE)
-LORA_HASHES = re.compile(r'\bLora hashes:\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
+# Fooocus writes weights beside them, and in older versions behind each hash.
+LORA_LISTS = re.compile(r'\bLora (?:hashes|weights):\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
 HASHES = re.compile(r"\bHashes:\s*(?=\{)")
 RESOURCES = re.compile(r"\bCivitai resources:\s*(?=\[)")
 # `urn:air:sdxl:lora:civitai:{model}@{version}`.
@@ -167,8 +168,7 @@ def _in_parameters(text: str) -> Iterator[NamedAdapter]:
         return
     yield from _calls(prompt_of_parameters(text))
     for part in islice(_listed(text), MOST_LISTED):
-        name, _, hash_ = part.rpartition(":")
-        yield from _named(name, hash_)
+        yield from _in_part(part)
     for value in _json_after(HASHES, text):
         yield from _in_hashes(value)
     for value in _json_after(RESOURCES, text):
@@ -176,16 +176,39 @@ def _in_parameters(text: str) -> Iterator[NamedAdapter]:
 
 
 def _listed(text: str) -> Iterator[str]:
-    """Yield the parts `name: hash` of what web UIs write behind `Lora hashes`."""
-    for found in LORA_HASHES.finditer(text):
+    """Yield the parts of what web UIs write behind `Lora hashes`, and Fooocus also elsewhere."""
+    for found in LORA_LISTS.finditer(text):
         said = found[1]
         listed = bounded_json(said) if said.startswith('"') else said
         yield from str(listed).split(",", MOST_LISTED)[:MOST_LISTED]
 
 
+def _in_part(part: str) -> Iterator[NamedAdapter]:
+    """Read `name: hash`, `name: weight` or `name: hash: weight`."""
+    name, _, last = part.rpartition(":")
+    if _is_hash(last):
+        yield from _named(name, last)
+        return
+    before, _, hash_ = name.rpartition(":")
+    if _is_hash(hash_):
+        yield from _named(before, hash_, strength=last)
+    else:
+        yield from _named(name, strength=last)
+
+
+def _is_hash(word: str) -> bool:
+    return HASH.fullmatch(word.strip().lower()) is not None
+
+
 def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:
-    """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's."""
+    """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's.
+
+    Fooocus writes another, with its adapters as [name, weight, hash].
+    """
     facts = as_dict(value)
+    for one in as_list(facts.get("loras")):
+        if isinstance(one, list) and len(one) == 3:
+            yield from _named(one[0], one[2], strength=one[1])
     yield from _in_hashes(facts.get("hashes"))
     yield from _in_resources(facts.get("resources"))
     yield from _in_resources(facts.get("civitaiResources"))

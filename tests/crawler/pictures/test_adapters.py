@@ -19,7 +19,7 @@ from crawler.pictures.adapters import (
     adapters_named,
 )
 from crawler.pictures.prompt import prompt_of
-from crawler.pictures.texts import RECIPE_KEY, texts_of
+from crawler.pictures.texts import RECIPE_KEY, USER_COMMENT, texts_of
 from registry.fusion.recipe import PNG_KEY
 from tests.crawler.pictures.builders import png, with_comment, with_tags
 
@@ -83,6 +83,60 @@ def test_a_web_uis_settings_in_exif(kind: str, encoding: str) -> None:
     names = [one.name for one in named_in(with_comment(PARAMETERS, kind, encoding=encoding))]
 
     assert names == ["ink", "folder/Neon Glow"]
+
+
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt"])
+def test_utf_8_where_a_png_should_have_latin_1(chunk: str) -> None:
+    written = "<lora:水墨:1>\nSteps: 1".encode().decode("latin-1")
+    latin = "<lora:Café:1>\nSteps: 1"
+
+    assert [one.name for one in named_in(png(chunk=chunk, parameters=written))] == ["水墨"]
+    assert [one.name for one in named_in(png(chunk=chunk, parameters=latin))] == ["Café"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (b"", "utf-16-be"),
+        (b"", "utf-16-le"),
+        (b"", "utf-8"),
+        (b"UNICODE\0\xfe\xff", "utf-16-be"),
+        (b"UNICODE\0\xff\xfe", "utf-16-le"),
+        (b"UNICODE\0\xef\xbb\xbf", "utf-8"),
+    ],
+)
+def test_comments_without_a_kind_and_with_an_order_of_bytes(mark: bytes, encoding: str) -> None:
+    text = f'{{"hashes": {{"lora:水墨": "0123456789ab"}}, "x": "{"水" * 50}"}}'
+
+    named = named_in(with_comment(text, encoding=encoding, mark=mark))
+
+    assert [one.name for one in named] == ["水墨"]
+
+
+def test_fooocus_writes_a_comment_beside_the_main_tags() -> None:
+    (named, _) = named_in(with_tags({USER_COMMENT: PARAMETERS}, kind="JPEG"))
+
+    assert named.name == "ink"
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        'Lora hashes: "ink: 0123456789, neon: 12345678", Lora weights: "ink: 0.5, neon: 1"',
+        'Lora hashes: "ink: 0123456789: 0.5, neon: 12345678: 1"',
+    ],
+)
+def test_fooocus_writes_weights(lists: str) -> None:
+    assert named_in(png(parameters=f"a fox\nSteps: 30, {lists}, Version: Fooocus v2.5.5")) == [
+        NamedAdapter("ink", ("0123456789",), strength=0.5),
+        NamedAdapter("neon", ("12345678",), strength=1.0),
+    ]
+
+
+def test_fooocus_writes_json() -> None:
+    text = json.dumps({"loras": [["ink", 0.5, "0123456789"], 1, ["x"]], "prompt": "a fox"})
+
+    assert named_in(png(parameters=text)) == [NamedAdapter("ink", ("0123456789",), strength=0.5)]
 
 
 def test_the_extension_for_civitai_writes_hashes_as_json() -> None:
