@@ -19,6 +19,10 @@ from crawler.pictures.texts import PictureTexts, bounded_json
 # More than any program loads at once.
 MOST_ADAPTERS = 100
 MOST_STRENGTH = 100.0
+# A file is known by its sha256, AutoV2 and AutoV3, and as older web UIs hashed it.
+MOST_HASHES = 4
+# What `Lora hashes` lists; some web UIs list each adapter several times.
+MOST_LISTED = 2_000
 # A label stands once; in a prompt, perhaps once more.
 MOST_LABELS = 4
 SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
@@ -26,7 +30,8 @@ SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
 HASH = re.compile(r"[0-9a-f]{8,64}")
 # How web UIs are told to load an adapter: `<lora:name:0.8>`, `<lora:name:te=0:unet=0.8>`.
 CALL = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})(?::([^<>]{0,100}))?>", re.IGNORECASE)
-LORA_HASHES = re.compile(r'\bLora hashes:\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
+# Fooocus writes weights beside them, and in older versions behind each hash.
+LORA_LISTS = re.compile(r'\bLora (?:hashes|weights):\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
 HASHES = re.compile(r"\bHashes:\s*(?=\{)")
 RESOURCES = re.compile(r"\bCivitai resources:\s*(?=\[)")
 # `urn:air:sdxl:lora:civitai:{model}@{version}`.
@@ -39,7 +44,7 @@ KINDS = {"lora", "lycoris", "locon", "dora"}
 FILE_INPUT = re.compile(r"lora(?:_name)?(?:_?(\d{1,3}))?")
 STRENGTH_INPUTS = (
     "strength_model", "model_strength", "strength", "lora_strength", "lora_weight", "model_weight",
-    "lora_wt", "model_str", "weight",
+    "lora_wt", "model_str", "weight", "lora_model_strength",
 )  # fmt: skip
 # What an editor's node does: 2 and 4 are muted and bypassed.
 SILENT_MODES = (2, 4)
@@ -60,20 +65,34 @@ class NamedAdapter:
     @property
     def stem(self) -> str:
         """The name of the file without its folders and its suffix."""
-        return SUFFIX.sub("", self.name.replace("\\", "/").rpartition("/")[2])
+        return SUFFIX.sub("", self._path.rpartition("/")[2])
+
+    @property
+    def file(self) -> str:
+        """Where its file is said to be, by a graph; "" where it is named without a suffix."""
+        return self._path.casefold() if SUFFIX.search(self.name) else ""
+
+    @property
+    def sha256(self) -> str:
+        """The first whole hash of its file; "" where there are but starts of hashes."""
+        return next((one for one in self.hashes if len(one) == 64), "")
+
+    @property
+    def _path(self) -> str:
+        return self.name.replace("\\", "/")
 
 
 def adapters_named(texts: PictureTexts) -> tuple[NamedAdapter, ...]:
     """Return the adapters that a picture was made with, as far as it says, each once.
 
-    Our own recipe knows best. A web UI's settings have hashes; ComfyUI's graphs have only names:
-    the one that was run, or else the one that its editor shows.
+    Our own recipe knows best. A web UI's settings have hashes; ComfyUI's graphs have only names.
+    The editor's shows what was not run, too, so it is asked only where the one that was is missing.
     """
     ways: Sequence[Iterator[NamedAdapter]] = (
         _in_recipe(texts.recipe),
         _in_parameters(texts.parameters),
         _in_graph(texts.graph),
-        _in_workflow(texts.workflow),
+        iter(()) if as_dict(texts.graph) else _in_workflow(texts.workflow),
     )
     found = (_merged(way) for way in ways)
     return next((named for named in found if named), ())
@@ -86,19 +105,35 @@ def adapters_called(prompt: str) -> tuple[NamedAdapter, ...]:
 
 def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
     """Put together what is said of one adapter in several places."""
-    known: dict[str, NamedAdapter] = {}
+    known: dict[tuple[str, ...], NamedAdapter] = {}
     for one in named:
-        key = one.stem.casefold() or one.version or "".join(one.hashes)
+        key: tuple[str, ...] = (_key(one),)
         before = known.get(key)
+        if before is not None and _differ(before, one):
+            key = (*key, one.version, one.file, one.sha256)
+            before = known.get(key)
         if before is None and len(known) == MOST_ADAPTERS:
             break
         known[key] = one if before is None else replace(
             before,
-            hashes=tuple(dict.fromkeys((*before.hashes, *one.hashes))),
+            hashes=tuple(dict.fromkeys((*before.hashes, *one.hashes)))[:MOST_HASHES],
             version=before.version or one.version,
             strength=one.strength if before.strength is None else before.strength,
         )  # fmt: skip
     return tuple(known.values())
+
+
+def _key(one: NamedAdapter) -> str:
+    """Return what mentions of one adapter have in common."""
+    # A1111 leaves these signs out of the names in `Lora hashes`.
+    stem = one.stem.casefold().replace(",", "").replace(":", "")
+    return stem or one.version or "".join(one.hashes)
+
+
+def _differ(one: NamedAdapter, other: NamedAdapter) -> bool:
+    """Whether two of one name are told to be different adapters."""
+    pairs = (one.version, other.version), (one.file, other.file), (one.sha256, other.sha256)
+    return any(this and that and this != that for this, that in pairs)
 
 
 def _named(
@@ -132,21 +167,48 @@ def _in_parameters(text: str) -> Iterator[NamedAdapter]:
         yield from _in_civitai_json(bounded_json(text))
         return
     yield from _calls(prompt_of_parameters(text))
-    for found in LORA_HASHES.finditer(text):
-        said = found[1]
-        listed = bounded_json(said) if said.startswith('"') else said
-        for part in str(listed).split(","):
-            name, _, hash_ = part.rpartition(":")
-            yield from _named(name, hash_)
+    for part in islice(_listed(text), MOST_LISTED):
+        yield from _in_part(part)
     for value in _json_after(HASHES, text):
         yield from _in_hashes(value)
     for value in _json_after(RESOURCES, text):
         yield from _in_resources(value)
 
 
+def _listed(text: str) -> Iterator[str]:
+    """Yield the parts of what web UIs write behind `Lora hashes`, and Fooocus also elsewhere."""
+    for found in LORA_LISTS.finditer(text):
+        said = found[1]
+        listed = bounded_json(said) if said.startswith('"') else said
+        yield from str(listed).split(",", MOST_LISTED)[:MOST_LISTED]
+
+
+def _in_part(part: str) -> Iterator[NamedAdapter]:
+    """Read `name: hash`, `name: weight` or `name: hash: weight`."""
+    name, _, last = part.rpartition(":")
+    if _is_hash(last):
+        yield from _named(name, last)
+        return
+    before, _, hash_ = name.rpartition(":")
+    if _is_hash(hash_):
+        yield from _named(before, hash_, strength=last)
+    else:
+        yield from _named(name, strength=last)
+
+
+def _is_hash(word: str) -> bool:
+    return HASH.fullmatch(word.strip().lower()) is not None
+
+
 def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:
-    """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's."""
+    """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's.
+
+    Fooocus writes another, with its adapters as [name, weight, hash].
+    """
     facts = as_dict(value)
+    for one in as_list(facts.get("loras")):
+        if isinstance(one, list) and len(one) == 3:
+            yield from _named(one[0], one[2], strength=one[1])
     yield from _in_hashes(facts.get("hashes"))
     yield from _in_resources(facts.get("resources"))
     yield from _in_resources(facts.get("civitaiResources"))
@@ -189,10 +251,17 @@ def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:
     for name, value in inputs.items():
         file = FILE_INPUT.fullmatch(str(name).lower())
         if file and isinstance(value, str):
-            if _text(inputs.get(f"switch_{file[1]}")).lower() != "off":
+            if _is_on(inputs, file[1]):
                 yield from _named(value, strength=_strength_beside(inputs, file[1]))
         else:
             yield from _in_value(value)
+
+
+def _is_on(inputs: Mapping[str, Any], number: str | None) -> bool:
+    """Whether a slot of a stack is used: Comfyroll's have switches, Efficiency's are counted."""
+    used = inputs.get("lora_count")
+    is_beyond = number is not None and isinstance(used, int) and int(number) > used
+    return not is_beyond and _text(inputs.get(f"switch_{number}")).lower() != "off"
 
 
 def _in_value(value: Any) -> Iterator[NamedAdapter]:
@@ -213,17 +282,17 @@ def _in_value(value: Any) -> Iterator[NamedAdapter]:
 
 def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
     ending = "" if number is None else f"_{number}"
-    values = (inputs.get(name + ending) for name in STRENGTH_INPUTS)
+    # Efficiency's stacks keep both strengths of a slot: `lora_wt` is the one of their simple mode.
+    is_simple = inputs.get("input_mode", "simple") == "simple"
+    names = STRENGTH_INPUTS if is_simple else ("model_str", *STRENGTH_INPUTS)
+    values = (inputs.get(name + ending) for name in names)
     return next((value for value in values if isinstance(value, int | float)), None)
 
 
 def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI's editor saves, and the graphs inside it."""
-    whole = as_dict(workflow)
-    parts = [whole, *_dicts(as_dict(whole.get("definitions")).get("subgraphs"))]
-    nodes = [node for part in parts for node in _dicts(part.get("nodes"))]
-    for node in nodes[:MOST_NODES]:
-        if node.get("mode") in SILENT_MODES or "lora" not in _text(node.get("type")).lower():
+    for node in islice(_loud_nodes(as_dict(workflow)), MOST_NODES):
+        if "lora" not in _text(node.get("type")).lower():
             continue
         widgets = node.get("widgets_values")
         if isinstance(widgets, dict):
@@ -232,13 +301,32 @@ def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
             yield from _in_widgets(widgets)
 
 
+def _loud_nodes(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the nodes that are not silent, and those of the subgraphs that such nodes stand for."""
+    subgraphs = {
+        _text(part.get("id")): part
+        for part in _dicts(as_dict(workflow.get("definitions")).get("subgraphs"))
+    }
+    waiting = [workflow]
+    while waiting:
+        for node in _dicts(waiting.pop().get("nodes")):
+            if node.get("mode") in SILENT_MODES:
+                continue
+            yield node
+            # A node's type is the id of its subgraph; a second one of it would show the same.
+            inside = subgraphs.pop(_text(node.get("type")), None)
+            if inside is not None:
+                waiting.append(inside)
+
+
 def _in_widgets(widgets: Sequence[Any]) -> Iterator[NamedAdapter]:
     """Read a node's values, which have no names: a file, and the number behind it."""
     for place, value in enumerate(widgets):
-        if isinstance(value, str) and SUFFIX.search(value):
-            yield from _named(value, strength=next(iter(widgets[place + 1 : place + 2]), None))
-        else:
+        if not isinstance(value, str) or not SUFFIX.search(value):
             yield from _in_value(value)
+        # The switch of a slot of Comfyroll's stacks.
+        elif not place or _text(widgets[place - 1]).lower() != "off":
+            yield from _named(value, strength=next(iter(widgets[place + 1 : place + 2]), None))
 
 
 def _calls(prompt: str) -> Iterator[NamedAdapter]:

@@ -41,7 +41,8 @@ class Desk:
     def __init__(self, registry: Registry, queue: GenerationQueue) -> None:
         self._registry, self._queue = registry, queue
         self.previews = Previews()
-        self._waiting: set[int] = set()
+        # Of each image that waits or is drawn here.
+        self._jobs: dict[int, Job[None]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._beating: threading.Thread | None = None
@@ -66,25 +67,30 @@ class Desk:
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()
-        with self._lock:
-            self._waiting.update(image.id for image in images)
-        queued: list[Job[None]] = []
         try:
-            for image, request in zip(images, requests, strict=True):
-                queued.append(self._queue.submit(partial(self._draw, image.id, request)))
+            # Whoever is done before its job is noted waits for the lock to forget it.
+            with self._lock:
+                for image, request in zip(images, requests, strict=True):
+                    self._jobs[image.id] = self._queue.submit(
+                        partial(self._draw, image.id, request)
+                    )
         except BusyError:
-            for job in queued:
-                job.abandon()
             for image in images:
-                self._leave(image.id)
+                self.give_up(image.id)
                 self._registry.images.remove(image.id)
             raise
+
+    def give_up(self, image_id: int) -> None:
+        """Free the place of an image that nobody wants any more; what is drawn stops soon."""
+        job = self._leave(image_id)
+        if job is not None:
+            job.abandon()
 
     def close(self) -> None:
         """Say of what waits that it is not drawn any more."""
         self._closed.set()
         with self._lock:
-            left = list(self._waiting)
+            left = list(self._jobs)
         for image_id in left:
             self._registry.images.interrupt(image_id)
 
@@ -98,16 +104,16 @@ class Desk:
     def _stay_alive(self) -> None:
         while not self._closed.wait(ALIVE_SECONDS):
             with self._lock:
-                waiting = list(self._waiting)
+                waiting = list(self._jobs)
             if waiting:
                 try:
                     self._registry.images.stay_alive(waiting)
                 except AutoLoraError as error:
                     log_hidden("images", error)
 
-    def _leave(self, image_id: int) -> None:
+    def _leave(self, image_id: int) -> Job[None] | None:
         with self._lock:
-            self._waiting.discard(image_id)
+            return self._jobs.pop(image_id, None)
 
     def _draw(self, image_id: int, request: ImageRequest, job: Job[None]) -> None:
         images = self._registry.images
@@ -227,7 +233,11 @@ def fuse(
 
 def written(request: ImageRequest) -> dict[str, Any]:
     """Return what was asked for, as it is stored and told."""
-    said = request.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"count"})
+    # A recipe with anything beside it would be refused when this is sent again.
+    only = None if request.recipe is None else {"recipe"}
+    said = request.model_dump(
+        mode="json", by_alias=True, exclude_unset=True, include=only, exclude={"count"}
+    )
     return said if request.recipe is not None else said | {"seed": request.seed}
 
 

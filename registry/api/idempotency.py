@@ -6,8 +6,11 @@ again, and nothing is done twice. What was refused did nothing, and is done when
 - [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from anyio import CancelScope
@@ -16,14 +19,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
+from crawler.errors import AutoLoraError
 from registry.api.deps import Places
+from registry.api.errors import log_hidden
 from registry.db import request_keys
-from registry.db.request_keys import KeptAnswer
+from registry.db.request_keys import ClaimedKey, KeptAnswer
 from registry.db.session import one_line_errors
 from registry.service import Registry
 
 # Longer answers are not kept; an image of the largest size is shorter.
 MOST_ANSWER_BYTES = 32_000_000
+# Much less than after what a request counts as lost (registry.db.request_keys).
+RENEW_SECONDS = 60.0
 KEPT_HEADERS = ("content-type", "location")
 
 RequestKey = Annotated[
@@ -53,7 +60,7 @@ async def take_key(request: Request, key: RequestKey = None) -> None:
         return
     # Who has another token has other keys.
     token = getattr(request.state, "token_key", "")
-    name = _sha256(token.encode(), key.encode())
+    taken = ClaimedKey(_sha256(token.encode(), key.encode()), secrets.token_hex(16))
     same = _sha256(
         request.method.encode(),
         f"{request.url.path}?{request.url.query}".encode(),
@@ -62,10 +69,10 @@ async def take_key(request: Request, key: RequestKey = None) -> None:
     )
     places: Places = request.app.state.places
     async with places.taken():
-        known = await _ask(request, request_keys.claim, name, same)
+        known = await _ask(request, request_keys.claim, taken, same)
     if known is not None:
         raise AnsweredError(known)
-    request.state.key_name = name
+    request.state.taken_key = taken
 
 
 def _sha256(*parts: bytes) -> str:
@@ -85,7 +92,8 @@ class KeyedRoute(APIRoute):
 
         async def answer_once(request: Request) -> Response:
             try:
-                response = await answer(request)
+                with _renewed(request):
+                    response = await answer(request)
             except AnsweredError as error:
                 kept = error.answer
                 return Response(kept.body, kept.status, kept.headers)
@@ -100,7 +108,7 @@ class KeyedRoute(APIRoute):
 
 async def _keep(request: Request, response: Response) -> Response:
     """Keep an answer; one that comes in parts when it has come."""
-    if _name_of(request) is None:
+    if _key_of(request) is None:
         return response
     if isinstance(response, StreamingResponse):
         response.body_iterator = _passed_on(request, response, response.body_iterator)
@@ -117,11 +125,12 @@ async def _passed_on(
     body: bytearray | None = bytearray()
     is_whole = False
     try:
-        async for part in parts:
-            if body is not None:
-                body += part.encode() if isinstance(part, str) else part
-                body = body if len(body) <= MOST_ANSWER_BYTES else None
-            yield part
+        with _renewed(request):
+            async for part in parts:
+                if body is not None:
+                    body += part.encode() if isinstance(part, str) else part
+                    body = body if len(body) <= MOST_ANSWER_BYTES else None
+                yield part
         is_whole = True
     finally:
         # Lines of progress may end in an error, which did nothing.
@@ -138,18 +147,39 @@ async def _keep_body(request: Request, response: Response, body: bytes) -> None:
         return
     headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     answer = KeptAnswer(response.status_code, headers, body)
-    await _ask(request, request_keys.keep, _name_of(request), answer)
+    await _ask(request, request_keys.keep, _key_of(request), answer)
 
 
 async def _give_back(request: Request) -> None:
-    name = _name_of(request)
-    if name is not None:
-        await _ask(request, request_keys.give_back, name)
+    key = _key_of(request)
+    if key is not None:
+        await _ask(request, request_keys.give_back, key)
 
 
-def _name_of(request: Request) -> str | None:
-    name: str | None = getattr(request.state, "key_name", None)
-    return name
+@contextmanager
+def _renewed(request: Request) -> Iterator[None]:
+    """Say now and then, while the block runs, that the request is being answered."""
+    renewing = asyncio.create_task(_renew(request))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+
+
+async def _renew(request: Request) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        key = _key_of(request)
+        if key is not None:
+            try:
+                await _ask(request, request_keys.renew, key)
+            except AutoLoraError as error:
+                log_hidden("idempotency", error)
+
+
+def _key_of(request: Request) -> ClaimedKey | None:
+    key: ClaimedKey | None = getattr(request.state, "taken_key", None)
+    return key
 
 
 async def _ask(request: Request, ask: Callable[..., Any], *words: Any) -> Any:

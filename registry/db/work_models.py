@@ -126,11 +126,15 @@ class RequestKey(Base):
     # The hash of the key and of the token that it came with.
     name: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[str]
+    # Drawn for each attempt to answer: who was taken for lost changes nothing of who came after.
+    owner: Mapped[str] = mapped_column(server_default="")
     # None while the request is being answered.
     status: Mapped[int | None]
     headers: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=sql("'{}'::jsonb"))
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # When who answers it was last heard of.
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (Index("ix_request_keys_created_at", "created_at"),)
 

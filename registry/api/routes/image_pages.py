@@ -138,24 +138,30 @@ def send_from_page(image_id: ImageId, registry: OpenRegistryDep) -> RedirectResp
 
 
 @drawing_router.post("/images/{image_id}/cancel")
-def cancel_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
-    return to_image(registry.images.cancel(image_id))
+def cancel_from_page(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> RedirectResponse:
+    facts = registry.images.cancel(image_id)
+    desk.give_up(image_id)
+    return to_image(facts)
 
 
 @drawing_router.post("/images/delete")
 def remove_several(
-    fields: Annotated[dict[str, list[str]], Depends(read_fields)], registry: RegistryDep
+    fields: Annotated[dict[str, list[str]], Depends(read_fields)],
+    registry: RegistryDep,
+    desk: DeskDep,
 ) -> RedirectResponse:
     """Remove the images that were ticked; one that another page removed meanwhile is no fault."""
-    for image_id in fields.get("image", []):
+    for image_id in map(_number, fields.get("image", [])):
         with suppress(ImageNotFoundError):
-            registry.images.remove(_number(image_id))
+            registry.images.remove(image_id)
+            desk.give_up(image_id)
     return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
 
 
 @drawing_router.post("/images/{image_id}/delete")
-def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
+def remove_from_page(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> RedirectResponse:
     registry.images.remove(image_id)
+    desk.give_up(image_id)
     return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
 
 

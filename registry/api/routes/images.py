@@ -163,12 +163,15 @@ def _sent(
 
 
 @drawing_router.post("/images/{image_id}/cancel")
-def cancel_image(image_id: ImageId, registry: RegistryDep) -> ImageAnswer:
+def cancel_image(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> ImageAnswer:
     """Give an image up: what is drawn stops at its next step. A finished one stays as it is."""
-    return ImageAnswer.from_facts(registry.images.cancel(image_id))
+    facts = registry.images.cancel(image_id)
+    desk.give_up(image_id)
+    return ImageAnswer.from_facts(facts)
 
 
 @drawing_router.delete("/images/{image_id}", status_code=204)
-def remove_image(image_id: ImageId, registry: RegistryDep) -> None:
+def remove_image(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> None:
     """Remove an image for good; one that is not finished is given up."""
     registry.images.remove(image_id)
+    desk.give_up(image_id)

@@ -23,11 +23,16 @@ def png(image: Image.Image = COLOURED, *, chunk: str = "iTXt", **texts: str) -> 
 
 
 def with_comment(
-    text: str, kind: str = "JPEG", image: Image.Image = COLOURED, encoding: str = "utf-16-be"
+    text: str,
+    kind: str = "JPEG",
+    image: Image.Image = COLOURED,
+    encoding: str = "utf-16-be",
+    mark: bytes | None = None,
 ) -> bytes:
     """A picture with a text in EXIF's UserComment, as web UIs and Civitai write it."""
     exif = Image.Exif()
-    mark = b"UNICODE\0" if encoding.startswith("utf-16") else b"ASCII\0\0\0"
+    if mark is None:
+        mark = b"UNICODE\0" if encoding.startswith("utf-16") else b"ASCII\0\0\0"
     exif.get_ifd(EXIF_IFD)[USER_COMMENT] = mark + text.encode(encoding)
     return encoded(image, kind, exif=exif)
 

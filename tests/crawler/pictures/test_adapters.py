@@ -11,9 +11,15 @@ from PIL import Image
 
 from crawler.covers import upright
 from crawler.errors import CoverError
-from crawler.pictures.adapters import MOST_ADAPTERS, NamedAdapter, adapters_named
+from crawler.pictures.adapters import (
+    MOST_ADAPTERS,
+    MOST_HASHES,
+    MOST_LISTED,
+    NamedAdapter,
+    adapters_named,
+)
 from crawler.pictures.prompt import prompt_of
-from crawler.pictures.texts import RECIPE_KEY, texts_of
+from crawler.pictures.texts import RECIPE_KEY, USER_COMMENT, texts_of
 from registry.fusion.recipe import PNG_KEY
 from tests.crawler.pictures.builders import png, with_comment, with_tags
 
@@ -77,6 +83,60 @@ def test_a_web_uis_settings_in_exif(kind: str, encoding: str) -> None:
     names = [one.name for one in named_in(with_comment(PARAMETERS, kind, encoding=encoding))]
 
     assert names == ["ink", "folder/Neon Glow"]
+
+
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt"])
+def test_utf_8_where_a_png_should_have_latin_1(chunk: str) -> None:
+    written = "<lora:水墨:1>\nSteps: 1".encode().decode("latin-1")
+    latin = "<lora:Café:1>\nSteps: 1"
+
+    assert [one.name for one in named_in(png(chunk=chunk, parameters=written))] == ["水墨"]
+    assert [one.name for one in named_in(png(chunk=chunk, parameters=latin))] == ["Café"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (b"", "utf-16-be"),
+        (b"", "utf-16-le"),
+        (b"", "utf-8"),
+        (b"UNICODE\0\xfe\xff", "utf-16-be"),
+        (b"UNICODE\0\xff\xfe", "utf-16-le"),
+        (b"UNICODE\0\xef\xbb\xbf", "utf-8"),
+    ],
+)
+def test_comments_without_a_kind_and_with_an_order_of_bytes(mark: bytes, encoding: str) -> None:
+    text = f'{{"hashes": {{"lora:水墨": "0123456789ab"}}, "x": "{"水" * 50}"}}'
+
+    named = named_in(with_comment(text, encoding=encoding, mark=mark))
+
+    assert [one.name for one in named] == ["水墨"]
+
+
+def test_fooocus_writes_a_comment_beside_the_main_tags() -> None:
+    (named, _) = named_in(with_tags({USER_COMMENT: PARAMETERS}, kind="JPEG"))
+
+    assert named.name == "ink"
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        'Lora hashes: "ink: 0123456789, neon: 12345678", Lora weights: "ink: 0.5, neon: 1"',
+        'Lora hashes: "ink: 0123456789: 0.5, neon: 12345678: 1"',
+    ],
+)
+def test_fooocus_writes_weights(lists: str) -> None:
+    assert named_in(png(parameters=f"a fox\nSteps: 30, {lists}, Version: Fooocus v2.5.5")) == [
+        NamedAdapter("ink", ("0123456789",), strength=0.5),
+        NamedAdapter("neon", ("12345678",), strength=1.0),
+    ]
+
+
+def test_fooocus_writes_json() -> None:
+    text = json.dumps({"loras": [["ink", 0.5, "0123456789"], 1, ["x"]], "prompt": "a fox"})
+
+    assert named_in(png(parameters=text)) == [NamedAdapter("ink", ("0123456789",), strength=0.5)]
 
 
 def test_the_extension_for_civitai_writes_hashes_as_json() -> None:
@@ -146,6 +206,12 @@ def test_comfyuis_own_loader() -> None:
         {"switch_1": "On", "lora_name_1": "a.safetensors", "model_weight_1": 0.5,
          "switch_2": "Off", "lora_name_2": "b.safetensors", "model_weight_2": 1.0},
         {"lora_name_1": "a.safetensors", "lora_wt_1": 0.5, "lora_count": 1},
+        {"input_mode": "simple", "lora_count": 1, "lora_name_1": "a.safetensors",
+         "lora_wt_1": 0.5, "model_str_1": 0.9, "clip_str_1": 0.9,
+         "lora_name_2": "b.safetensors", "lora_wt_2": 1.0, "model_str_2": 1.0},
+        {"input_mode": "advanced", "lora_count": 1, "lora_name_1": "a.safetensors",
+         "lora_wt_1": 0.9, "model_str_1": 0.5, "clip_str_1": 0.9},
+        {"lora_name": "a.safetensors", "lora_model_strength": 0.5, "lora_clip_strength": 0.9},
         {"loras": {"__value__": [{"name": "a", "strength": 0.5, "active": True},
                                  {"name": "b", "strength": 1, "active": False}]}},
         {"text": "a fox <lora:a:0.5>"},
@@ -163,23 +229,54 @@ def test_slots_that_are_off_are_not_named() -> None:
     assert graph({"lora_1": {"on": False, "lora": "a.safetensors", "strength": 1}}) == []
 
 
-def test_the_editors_graph_counts_where_nothing_was_run() -> None:
-    def node(kind: str, values: Any, mode: int = 0) -> dict[str, Any]:
-        return {"id": 1, "type": kind, "mode": mode, "widgets_values": values}
+def node(kind: str, values: Any = None, mode: int = 0) -> dict[str, Any]:
+    """One of the editor's nodes."""
+    return {"id": 1, "type": kind, "mode": mode, "widgets_values": values}
 
+
+def test_the_editors_graph_counts_where_nothing_was_run() -> None:
     workflow = {
         "nodes": [
             node("LoraLoader", ["ink.safetensors", 0.7, 1]),
             node("LoraLoader", ["bypassed.safetensors", 1, 1], mode=4),
             node("Power Lora Loader (rgthree)", [{}, {"on": True, "lora": "b.pt", "strength": 2}]),
             node("CheckpointLoaderSimple", ["base.safetensors"]),
+            node("CR LoRA Stack", ["Off", "off.pt", 1, 1, "On", "c.pt", 1, 1, "Off", "None", 1, 1]),
         ],
-        "definitions": {"subgraphs": [{"nodes": [node("LoraLoaderModelOnly", ["c.ckpt", 1])]}]},
     }
 
     named = named_in(png(workflow=json.dumps(workflow)))
 
     assert [(one.stem, one.strength) for one in named] == [("ink", 0.7), ("b", 2.0), ("c", 1.0)]
+
+
+def test_the_editors_graph_does_not_count_beside_one_that_was_run() -> None:
+    """What is switched off stands in it all the same."""
+    ran = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
+    shown = json.dumps({"nodes": [node("LoraLoader", ["ink.safetensors", 0.7, 1])]})
+
+    assert named_in(png(prompt=json.dumps(ran), workflow=shown)) == []
+    assert len(named_in(png(prompt="{}", workflow=shown))) == 1
+
+
+def test_a_subgraph_counts_where_a_node_that_is_not_silent_stands_for_it() -> None:
+    def subgraph(name: str, *nodes: dict[str, Any]) -> dict[str, Any]:
+        file = node("LoraLoaderModelOnly", [f"{name}.ckpt", 1])
+        return {"id": name, "nodes": [file, *nodes]}
+
+    workflow = {
+        "nodes": [node("used"), node("used"), node("bypassed", mode=4)],
+        "definitions": {
+            "subgraphs": [
+                subgraph("used", node("inner"), node("muted", mode=2)),
+                *(subgraph(name) for name in ("inner", "muted", "bypassed", "unused")),
+                # It stands for itself, which the editor refuses.
+                subgraph("circle", node("circle")),
+            ]
+        },
+    }
+
+    assert [one.stem for one in named_in(png(workflow=json.dumps(workflow)))] == ["used", "inner"]
 
 
 def test_comfyuis_webp_keeps_its_graph_in_tags() -> None:
@@ -226,6 +323,56 @@ def test_what_is_named_is_bounded_and_clean() -> None:
     assert named.name.isprintable()
     assert len(named.name) <= 200
     assert named.strength is None
+
+
+def test_two_versions_of_one_name_are_two_adapters() -> None:
+    resources = [
+        {"type": "lora", "weight": weight, "modelVersionId": version, "modelName": "Ink"}
+        for version, weight in ((22, 0.8), (33, 0.5), (22, 0.8))
+    ]
+    text = f"a fox <lora:ink:1>\nSteps: 30, Civitai resources: {json.dumps(resources)}"
+
+    # What is said without a version is said of the first.
+    assert named_in(png(parameters=text)) == [
+        NamedAdapter("ink", version="22", strength=1.0),
+        NamedAdapter("Ink", version="33", strength=0.5),
+    ]
+
+
+def test_two_files_of_one_name_are_two_adapters() -> None:
+    files = ("flux\\ink.safetensors", "sdxl/ink.safetensors", "Flux/ink.safetensors")
+    slots = {
+        f"lora_{number}": {"on": True, "lora": file, "strength": 1}
+        for number, file in enumerate(files)
+    }
+
+    assert [one.name for one in graph(slots)] == list(files[:2])
+
+
+def test_two_adapters_of_one_name_in_our_recipe_are_two() -> None:
+    used = [{"name": "Ink", "sha256": sha, "strength": 1} for sha in (SHA, SHA[::-1], SHA)]
+
+    named = named_in(png(autolora_recipe=json.dumps({"adapters": used})))
+
+    assert [one.hashes for one in named] == [(SHA,), (SHA[::-1],)]
+
+
+def test_a_name_has_a_hash_though_signs_are_left_out_beside_it() -> None:
+    text = 'a <lora:Ink, wet v1.0:1>\nSteps: 1, Lora hashes: "Ink wet v1.0: 0123456789ab"'
+
+    assert named_in(png(parameters=text)) == [
+        NamedAdapter("Ink, wet v1.0", ("0123456789ab",), strength=1.0)
+    ]
+
+
+def test_an_adapter_has_few_hashes_however_often_it_is_named() -> None:
+    """Each is looked up, and all are copied at every mention."""
+    listed = [f"ink: {number:012x}" for number in range(MOST_LISTED)]
+    text = f'a fox\nSteps: 1, Lora hashes: "{", ".join([*listed, "late: 0123456789ab"])}"'
+
+    (named,) = named_in(png(parameters=text))
+
+    assert named.hashes == tuple(f"{number:012x}" for number in range(MOST_HASHES))
 
 
 def test_a_compressed_text_that_is_a_bomb_is_refused_with_the_picture() -> None:

@@ -4,12 +4,15 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from registry.api import idempotency
 from registry.api.app import create_app
+from registry.db.request_keys import LOST_AFTER
 from registry.db.work_models import RequestKey
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -77,6 +80,45 @@ def test_a_request_that_is_being_answered_is_a_conflict(
     assert "being answered" in said
     assert send() == answered
     assert answered[0] == 200
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/x-ndjson"])
+def test_a_request_that_takes_long_is_not_taken_for_lost(
+    client: TestClient, drawing: Registry, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    monkeypatch.setattr(idempotency, "RENEW_SECONDS", 0.01)
+    body, free = asked(add_file(drawing, 1, "fox")), threading.Event()
+    client.app.state.queue.submit(lambda _: free.wait(60))  # type: ignore[attr-defined]
+
+    def send() -> int:
+        return client.post("/v1/fuse", json=body, headers={**KEY, "Accept": accept}).status_code
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(send)
+        while not taken(drawing):
+            time.sleep(0.01)
+        before = seem_lost(drawing)
+        end = time.monotonic() + 20
+        while seen_at(drawing) == before and time.monotonic() < end:
+            time.sleep(0.01)
+        second = send()
+        free.set()
+        assert first.result() == 200
+
+    assert second == 409
+
+
+def seem_lost(registry: Registry) -> datetime:
+    """Make the one request that is under way seem lost; return when it was last heard of."""
+    with registry.sessions.begin() as session:
+        lost_at = func.now() - 2 * LOST_AFTER
+        lost = update(RequestKey).values(created_at=lost_at, seen_at=lost_at)
+        return session.scalars(lost.returning(RequestKey.seen_at)).one()
+
+
+def seen_at(registry: Registry) -> datetime:
+    with registry.sessions() as session:
+        return session.scalars(select(RequestKey.seen_at)).one()
 
 
 def taken(registry: Registry) -> int:

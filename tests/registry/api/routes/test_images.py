@@ -217,6 +217,19 @@ def test_a_recipe_is_drawn_again_to_the_pixel(client: TestClient, drawing: Regis
     assert one.tobytes() == other.tobytes()
 
 
+def test_what_was_asked_by_recipe_can_be_asked_again_as_it_is_told(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    recipe = RECIPE | {"base": RECIPE["base"] | {"name": "demo-flux-tiny"}}
+    recipe |= {"width": 64, "height": 64, "steps": 1}
+    asked = client.post("/v1/images", json={"recipe": recipe}).json()["items"][0]["asked"]
+
+    again = client.post("/v1/images", json=asked)
+
+    assert set(asked) == {"recipe"}
+    assert again.status_code == 202
+
+
 def test_several_at_once_differ_in_their_seeds(client: TestClient, drawing: Registry) -> None:
     items = ask(client, count=3, seed=2**32 - 1)
 
@@ -402,6 +415,28 @@ def test_what_waits_and_what_is_drawn_can_be_given_up(
     [after] = ask(client)
     assert watch(client, after["id"])[-1][0] == "done"
     assert client.post(f"/v1/images/{after['id']}/cancel").json()["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/images/{id}/cancel"),
+        ("DELETE", "/v1/images/{id}"),
+        ("POST", "/images/{id}/cancel"),
+        ("POST", "/images/{id}/delete"),
+        ("POST", "/images/delete"),
+    ],
+)
+def test_what_waits_and_is_given_up_leaves_its_place_to_others(
+    client: TestClient, drawing: Registry, busy: threading.Event, method: str, path: str
+) -> None:
+    given_up = [image["id"] for image in ask(client, count=MOST_WAITING)]
+    assert client.post("/v1/images", json=ASKED).status_code == 429
+
+    for image_id in given_up:
+        client.request(method, path.format(id=image_id), data={"image": [str(image_id)]})
+
+    assert len(ask(client, count=MOST_WAITING)) == MOST_WAITING
 
 
 def test_a_sheet_is_given_up_between_two_steps(
