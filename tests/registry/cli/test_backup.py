@@ -333,9 +333,11 @@ def test_a_database_that_was_emptied_meanwhile_is_filled_anew(
         patched.setattr("registry.upkeep.restore.migrate", stop)
         with pytest.raises(KeyboardInterrupt):
             restore_backup(settings, kept, lambda *_: None)
-    with create_engine(empty_url).begin() as connection:
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
     restore_backup(settings, kept, lambda *_: None)
 
     with Registry(settings) as restored:
