@@ -15,7 +15,7 @@ from registry.retrieval.corrections import corrections, put_right
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import ELSEWHERE, PERHAPS
+from registry.retrieval.fitness import ELSEWHERE, LITERAL, PERHAPS
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.pointed import find_pointed
 from registry.retrieval.ranking import (
@@ -37,7 +37,7 @@ from registry.retrieval.vector import (
     worth_offering,
 )
 from registry.retrieval.without import that_say_so
-from registry.retrieval.word_marks import author_meant
+from registry.retrieval.word_marks import is_one_ordinary_word
 from registry.retrieval.words import (
     Wording,
     ask_exact,
@@ -248,7 +248,7 @@ def _merge(
 
     `text` is what the question wants.
     """
-    in_han, author = bool(IS_HAN.search(text)), author_meant(text)
+    in_han = bool(IS_HAN.search(text))
     facts: dict[int, Knowledge] = {}
     scales: dict[int, Scale] = {}
     for one, found in zip(asked, rows, strict=True):
@@ -272,9 +272,22 @@ def _merge(
             for id_, row in facts.items()
             if (not row.in_han if in_han else row.in_han and not row.in_latin)
         },
-        authored={id_ for id_, row in facts.items() if author and row.author == author},
+        authored=_by_author(text, facts, offers.scores.get("words", {})),
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
+
+
+def _by_author(text: str, facts: Mapping[int, Knowledge], words: Mapping[int, float]) -> set[int]:
+    """Return the adapters of the author whose name a question is, as it is written.
+
+    One who is called by an ordinary word is not meant where others have the word, too.
+    """
+    author = text.strip().lower()
+    found = {id_ for id_, row in facts.items() if author and row.author == author}
+    if not found or not is_one_ordinary_word(text):
+        return found
+    literal = {id_ for id_, score in words.items() if score >= LITERAL}
+    return found if literal and literal <= found else set()
 
 
 def _completed(

@@ -51,11 +51,7 @@ def by_author(words: Sequence[QueryWord]) -> dict[str, list[str]]:
     return names
 
 
-def author_meant(text: str) -> str:
-    """Return the name, in lower case, that a question is if it is an author's; "" if it is none.
-
-    One ordinary word is none, as above, nor are words that say nothing.
-    """
+def is_one_ordinary_word(text: str) -> bool:
+    """Whether a question is one word of a dictionary, or none that says anything."""
     words = [word.text for word in query_words(text) if word.weight == 1.0]
-    is_name = len(words) > 1 or not all(map(is_ordinary, words))
-    return text.strip().lower() if is_name else ""
+    return len(words) < 2 and all(map(is_ordinary, words))

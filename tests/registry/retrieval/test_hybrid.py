@@ -130,6 +130,31 @@ def test_who_asks_with_an_authors_name_mostly_means_that_author(
     assert hits[by_author.id].score > hits[alike.id].score or not is_author
 
 
+@pytest.mark.parametrize("others_have_it", [False, True])
+def test_an_author_who_is_called_by_a_word_is_meant_where_nobody_else_has_it(
+    registry: Registry, others_have_it: bool
+) -> None:
+    add_real_encoder(registry)
+    fox, engine = embed(registry, "inkfish"), embed(registry, "a steam locomotive")
+    with registry.sessions.begin() as session:
+        by_author = add_adapter(
+            session,
+            name="v2",
+            author="inkfish",
+            words=segment_places("v2", "inkfish", ""),
+            embedding=engine,
+            captions=[("a steam locomotive", engine)],
+        )
+        add_adapter(session, name="v3", embedding=fox, captions=[("a squid", fox)])
+        if others_have_it:
+            words = segment_places("v4", "", "an inkfish")
+            add_adapter(session, name="v4", words=words, embedding=fox)
+
+    hits = {result.card.id: result.hit for result in registry.search("Inkfish").results}
+
+    assert (hits[by_author.id].band == "fits") == (not others_have_it)
+
+
 class OnlyAnimals:
     """An encoder to which a text is how far it is about foxes, and nothing else."""
 
