@@ -196,7 +196,10 @@ class Settings(BaseModel):
 
     @classmethod
     def given_alone(cls, **given: Any) -> Self:
-        """Take what the program gives, and defaults, whatever the environment and `.env` say."""
+        """Take what the program gives, and defaults, whatever the environment and `.env` say.
+
+        Raises pydantic's ValidationError; tokens are the caller's to place.
+        """
         settings = cls.__new__(cls)
         BaseModel.__init__(settings, **given)
         return settings

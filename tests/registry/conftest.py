@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,3 +155,17 @@ def save_checkpoint(
 
 def embed(registry: Registry, text: str) -> list[float]:
     return [float(value) for value in registry.text_encoder.encode([text])[0]]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

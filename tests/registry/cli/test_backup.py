@@ -288,6 +288,20 @@ def test_a_restoration_that_was_stopped_goes_on(
         assert all(hash_file(blob) == blob.name for blob in settings.blobs.glob("*/*"))
 
 
+def stop_restoring(
+    monkeypatch: pytest.MonkeyPatch, step: str, settings: Settings, kept: Path
+) -> None:
+    """Restore a backup, and press Ctrl-C in a step that comes when the database is filled."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"registry.upkeep.restore.{step}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(settings, kept, lambda *_: None)
+
+
 @pytest.mark.parametrize("step", ["_check_rows", "migrate"])
 def test_a_restoration_that_was_stopped_when_the_database_was_filled_goes_on(
     indexed: Registry,
@@ -300,13 +314,7 @@ def test_a_restoration_that_was_stopped_when_the_database_was_filled_goes_on(
     make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
     settings = Settings(home=tmp_path / "other", database_url=empty_url)
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(f"registry.upkeep.restore.{step}", stop)
-        with pytest.raises(KeyboardInterrupt):
-            restore_backup(settings, kept, lambda *_: None)
+    stop_restoring(monkeypatch, step, settings, kept)
     # A database that another has filled is none to go on with.
     other = settings.model_copy(update={"database_url": indexed.settings.database_url})
     with pytest.raises(BackupError, match="is not empty"):
@@ -326,13 +334,7 @@ def test_a_database_that_was_emptied_meanwhile_is_filled_anew(
     make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
     settings = Settings(home=tmp_path / "other", database_url=empty_url)
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("registry.upkeep.restore.migrate", stop)
-        with pytest.raises(KeyboardInterrupt):
-            restore_backup(settings, kept, lambda *_: None)
+    stop_restoring(monkeypatch, "migrate", settings, kept)
     engine = create_engine(empty_url)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
