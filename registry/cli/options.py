@@ -338,6 +338,11 @@ def check_output(output: Path) -> None:
         raise UsageError(f"{output} is a folder; name a file to write.")
 
 
+def beside(output: Path, ending: str) -> Path:
+    """Return the name of what goes with an output: `gates.v1` and `gates.v2` share none."""
+    return output.with_name(output.name.removesuffix(".safetensors") + ending)
+
+
 def check_png(output: Path) -> None:
     """Refuse the same, and a name that says of a PNG that it is another kind of picture."""
     from registry.fusion.options import OTHER_PICTURES

@@ -10,7 +10,7 @@ import typer
 
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import Json, Seed, check_output, grouped
+from registry.cli.options import Json, Seed, beside, check_output, grouped
 from registry.cli.output import print_facts, print_json, stderr
 from registry.cli.progress import training_bars
 
@@ -112,7 +112,7 @@ def train_encoder(
 
     check_output(output)
     workers = Workers.launched()
-    state = state or output.with_suffix(".training")
+    state = state or beside(output, ".training")
     with training_bars(workers.is_first) as progress:
         trained = _train(manifest, options, schedule.to_schedule(), state, workers, progress)
     if not workers.is_first:

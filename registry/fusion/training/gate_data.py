@@ -10,6 +10,7 @@ several says what they shall make together: images that none of them has seen, s
 that they have, gates learn to trust them too much. Splits are train and validation.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from crawler.counted import counted
+from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
-from encoder.text_encoder import TextEncoder
-from encoder.weight_encoders.checkpoint import WeightEncoder
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
 from registry.fusion.relevance import relevance_of
@@ -55,13 +57,14 @@ class Relevances:
     encoder: WeightEncoder
     text_encoder: TextEncoder
     embeddings: Tensor  # (adapters, dim)
+    sha256: str  # of the encoder's file
 
     @classmethod
-    def of(
-        cls, files: Sequence[Path], encoder: WeightEncoder, text_encoder: TextEncoder
-    ) -> "Relevances":
-        embeddings = encoder.encode([sketch_file(path) for path in files])
-        return cls(encoder, text_encoder, torch.from_numpy(embeddings))
+    def of(cls, files: Sequence[Path], checkpoint: Path) -> "Relevances":
+        encoder = load_encoder(checkpoint)
+        embeddings = torch.from_numpy(encoder.encode([sketch_file(path) for path in files]))
+        text_encoder = load_text_encoder(encoder.text_encoder)
+        return cls(encoder, text_encoder, embeddings, hash_file(checkpoint))
 
     def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:
         """Return how far prompts favour the adapters of their sets (G, n): (prompts, n).
@@ -134,6 +137,7 @@ class GateData:
     ) -> None:
         """Take `sets` sets a batch with `images` images each, of `size` pixels a side."""
         self._backend = backend
+        self._files = files
         self._bank = AdapterBank([read(path) for path in files], torch.float16)
         self._entries = entries
         self._sets, self._images, self._size = sets, images, size
@@ -154,7 +158,25 @@ class GateData:
             held,
             validate_every,
             self._seed,
+            self._digest(steps, rate),
         )
+
+    def _digest(self, steps: int, rate: float) -> str:
+        """Name what gates are trained on: by what is in files, wherever these lie."""
+        entries = [
+            (each.adapters, each.split, [(hash_file(path), said) for path, said in each.images])
+            for each in self._entries
+        ]
+        facts = (
+            (self._backend.base_model, self._backend.file_hashes()),
+            self._relevances and self._relevances.sha256,
+            [hash_file(path) for path in self._files],
+            entries,
+            (self._sets, self._images, self._size, self._seed),
+            # How fast the rate falls depends on how many steps there are to be.
+            (steps, rate),
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def _batch(self, step: int) -> GateBatch:
         rng = np.random.default_rng((self._seed, step))

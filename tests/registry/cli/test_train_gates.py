@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from typer.testing import CliRunner
 from demo.paths import DATA
 from encoder.training.workers import Workers
 from registry.cli.app import app
+from registry.fusion.backends.pipeline import load_backend
 from registry.fusion.errors import GateDataError
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.file import load_gates
 from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
-from registry.fusion.training.gate_data import read_manifest
+from registry.fusion.training.gate_data import GateData, read_manifest
 from registry.fusion.training.train import GateBatch, GateTraining, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_small_flux, make_weights
 
@@ -99,6 +101,28 @@ def test_manifests_that_cannot_be_used_say_why(manifest: Path) -> None:
     manifest.write_text("[")
     with pytest.raises(GateDataError, match="cannot be read"):
         read_manifest(manifest)
+
+
+def test_a_training_is_known_by_all_that_it_is_on(manifest: Path) -> None:
+    """What is kept of one is gone on from by the same only, wherever its files lie."""
+
+    def trained_on(manifest: Path, base_model: str = BASE_MODEL, steps: int = 2) -> str:
+        backend = load_backend(DATA / "base", base_model)
+        files, entries = read_manifest(manifest)
+        data = GateData(backend, files, entries, sets=1, images=1, size=32)
+        return data.training(steps, 0.1, 1).trained_on
+
+    known = trained_on(manifest)
+    copied = copytree(manifest.parent, manifest.parent / "copied") / manifest.name
+    assert trained_on(copied) == known
+    others = {known, trained_on(manifest, steps=3), trained_on(manifest, "flux.1-dev")}
+    Image.new("RGB", (40, 40), "red").save(copied.with_name("0.png"))
+    others.add(trained_on(copied))
+    rows = json.loads(manifest.read_text())
+    rows[0]["images"][0]["prompt"] = "another"
+    manifest.write_text(json.dumps(rows))
+    others.add(trained_on(manifest))
+    assert len(others) == 5
 
 
 def work(rank: int, port: int, folder: Path) -> None:
