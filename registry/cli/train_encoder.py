@@ -1,7 +1,7 @@
 """The command that trains a weight encoder, from files or from the index: docs/training.md."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,7 +153,9 @@ def _train(
     from encoder.training.dataset import read_dataset
     from encoder.training.train import TrainingRun, fit_ridge, train_autolora
     from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
+    from registry.retrieval.filters import known_name
 
+    options = replace(options, base_model=known_name(options.base_model))
     dataset = read_dataset(manifest)
     name = options.name or f"{options.base_model}-{options.kind}"
     text_encoder = load_text_encoder(options.text_encoder or DEFAULT_TEXT_ENCODER)

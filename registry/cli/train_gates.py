@@ -1,6 +1,6 @@
 """The command that trains gates for fusing: docs/training.md."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +35,7 @@ class GatesOptions:
     """What is trained, and on which base."""
 
     base: Annotated[Path, typer.Option(help="A diffusers folder of a FLUX base.")]
-    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1.")]
+    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1-dev.")]
     kind: Annotated[
         GatesKind, typer.Option(help="rivals: few numbers a layer type. autolora: the paper's.")
     ] = GatesKind.RIVALS
@@ -107,7 +107,9 @@ def _train(
     from registry.fusion.training.gate_curves import draw_gate_curves
     from registry.fusion.training.gate_data import GateData, describe, read_manifest
     from registry.fusion.training.train import train_gates as train
+    from registry.retrieval.filters import known_name
 
+    options = replace(options, base_model=known_name(options.base_model))
     files, entries = read_manifest(manifest)
     relevances = _load_relevances(options, files)
     workers = Workers.launched()

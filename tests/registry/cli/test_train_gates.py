@@ -78,6 +78,13 @@ def test_the_papers_gates_need_no_encoder(manifest: Path, tmp_path: Path) -> Non
     assert isinstance(load_gates(tmp_path / "gates.safetensors", BASE_MODEL), AutoLoraGates)
 
 
+def test_gates_are_for_the_base_that_people_mean(manifest: Path, tmp_path: Path) -> None:
+    """Gates and base are matched by name: one that is no other's would never be found."""
+    output = tmp_path / "gates.safetensors"
+    run(manifest, output, "--kind", "autolora", "--base-model", "AutoLoRA/demo-flux-tiny")
+    assert load_gates(output, "").base_model == BASE_MODEL
+
+
 def test_rivals_without_an_encoder_are_refused(manifest: Path, tmp_path: Path) -> None:
     given = ["--base", str(DATA / "base"), "--base-model", BASE_MODEL]
     result = CliRunner().invoke(app, ["train-gates", str(manifest), *given])
