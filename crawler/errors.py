@@ -117,6 +117,7 @@ AutoLoraError
       GatesFileError
       GatesMismatchError
       GateDataError
+      GatePictureError
       BaseModelError
       DeviceMemoryError
       SamplingError

@@ -12,7 +12,9 @@ that they have, gates learn to trust them too much. Splits are train and validat
 
 import hashlib
 import json
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend
-from registry.fusion.errors import GateDataError
+from registry.fusion.errors import GateDataError, GatePictureError
 from registry.fusion.relevance import relevance_of
 from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
@@ -85,6 +87,7 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
 
     Raises:
         GateDataError: it is no such manifest, or a file is not there; says which.
+        GatePictureError: a picture is none, or broken.
     """
     try:
         rows = json.loads(path.read_text())
@@ -111,6 +114,10 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     ]:
         if not name.exists():
             raise GateDataError(path, f"names {name}, which is not there")
+    for picture in sorted({f for e in entries for f, _ in e.images}):
+        with opened(picture) as image:
+            # Decodes nothing, for there may be thousands; of a JPEG this looks at the header only.
+            image.verify()
     for split in ("train", "validation"):
         single = [e for e in entries if e.split == split and len(e.adapters) == 1]
         if len(single) < max(SET_SIZES):
@@ -118,6 +125,29 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     if any(not entry.images or not entry.adapters for entry in entries):
         raise GateDataError(path, "has an entry without images or adapters")
     return [path.parent / name for name in files], entries
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Give a picture; whatever is found to be wrong with it meanwhile is our error.
+
+    Raises:
+        GatePictureError: it is none, or broken.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    # What Pillow's decoders raise for broken files.
+    except (
+        OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        raise GatePictureError(path, str(error)) from error
+
+
+def read_picture(path: Path) -> Image.Image:
+    with opened(path) as image:
+        return image.convert("RGB")
 
 
 class GateData:
@@ -207,7 +237,7 @@ class GateData:
             for k in rng.integers(len(entry.images), size=self._images)
         ]
         prompts = [prompt for _, prompt in chosen]
-        pictures = [Image.open(path).convert("RGB") for path, _ in chosen]
+        pictures = [read_picture(path) for path, _ in chosen]
         latents, image_ids = self._backend.encode_images(pictures, self._size)
         tokens, pooled = self._backend.encode_prompts(prompts)
         places = torch.tensor(sets)

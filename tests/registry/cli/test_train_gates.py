@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -17,12 +18,12 @@ from demo.paths import DATA
 from encoder.training.workers import Workers
 from registry.cli.app import app
 from registry.fusion.backends.pipeline import load_backend
-from registry.fusion.errors import GateDataError
+from registry.fusion.errors import GateDataError, GatePictureError
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.file import load_gates
 from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
-from registry.fusion.training.gate_data import GateData, read_manifest
+from registry.fusion.training.gate_data import GateData, read_manifest, read_picture
 from registry.fusion.training.train import GateBatch, GateTraining, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_small_flux, make_weights
 
@@ -108,6 +109,20 @@ def test_manifests_that_cannot_be_used_say_why(manifest: Path) -> None:
     manifest.write_text("[")
     with pytest.raises(GateDataError, match="cannot be read"):
         read_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"), [("png", read_manifest), ("png", read_picture), ("jpeg", read_picture)]
+)
+def test_a_picture_that_broke_off_is_named(
+    manifest: Path, kind: str, reads: Callable[[Path], object]
+) -> None:
+    """Or else training would end at some step in Pillow's words, and again when it is rerun."""
+    picture = manifest.with_name("4.png")
+    Image.effect_noise((64, 64), 50).save(picture, kind)
+    picture.write_bytes(picture.read_bytes()[:600])
+    with pytest.raises(GatePictureError, match=r"picture .*/4\.png cannot be read.*(?i:truncated)"):
+        reads(manifest if reads is read_manifest else picture)
 
 
 def test_a_training_is_known_by_all_that_it_is_on(manifest: Path) -> None:
