@@ -21,10 +21,12 @@ RESUMED = (
     "crawl",
     "encode",
     "caption",
+    "draw-covers",
     "night",
     "worker",
     "schedule",
     "train-encoder",
+    "train-gates",
     "restore",
 )
 # What writes an image once that is whole.

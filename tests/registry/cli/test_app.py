@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.cli.errors import kept_of
 from registry.service import Registry
 from tests.registry.cli.runner import run, run_badly, run_well
 
@@ -126,6 +127,14 @@ def test_ctrl_c_promises_only_what_is_true(
 
     assert result.exit_code == 130
     assert result.stderr == f"autolora: stopped.{said}\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["refresh", "caption", "draw-covers", "train-encoder", "train-gates"]
+)
+def test_what_its_help_calls_safe_to_rerun_says_so_when_it_is_stopped(command: str) -> None:
+    assert "Safe to stop and rerun" in run_well(command, "--help")
+    assert "goes on from there" in kept_of(command)
 
 
 FULL = Path("/dev/full")
