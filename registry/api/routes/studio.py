@@ -9,11 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field, ValidationError
 
+from encoder.base_models.facts import common_bases
 from registry.api.deps import DeskDep, RegistryDep
 from registry.api.forms import read_fields
 from registry.api.limits import take_images
 from registry.api.pages.render import render
-from registry.api.pages.tray import common_bases, tray_of
+from registry.api.pages.tray import tray_of
 from registry.api.routes.pages import frame
 from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.api.pages.tray import common_bases, mark_of
+from registry.api.pages.tray import mark_of
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -123,15 +123,6 @@ def test_where_nothing_can_be_drawn_it_is_said_what_to_set(
     page = html.unescape(get_page(client, f"/fuse?adapter={pony}"))
 
     assert """REGISTRY_BASE_MODELS='{"pony": "/path/to/diffusers/folder"}'.""" in page
-
-
-def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
-    """Pony and Illustrious are SDXL trained on: what they changed loads there too."""
-    assert common_bases(["pony", "illustrious"]) == ["sdxl-1.0"]
-    assert common_bases(["pony"]) == ["pony", "sdxl-1.0"]
-    assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
-    assert common_bases(["pony", "flux.1-dev"]) == []
-    assert common_bases([]) == []
 
 
 def test_trays_of_two_registries_at_one_address_are_told_apart(
