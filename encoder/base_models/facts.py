@@ -181,6 +181,19 @@ def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> 
     return sorted(common, key=lambda name: name not in runnable)
 
 
+def bases_for(base_models: Sequence[str], runnable: Collection[str]) -> list[str]:
+    """Return those `runnable` ones that adapters of these are for, in their order.
+
+    Where there is none, those that may be meant by a name that says nothing but the family.
+    """
+    return [name for name in base_models if name in runnable] or [
+        base
+        for name in base_models
+        for base in runnable
+        if name in related_base_models(base, siblings=False)
+    ]
+
+
 def family_of(base_model: str) -> str:
     """Return the name of a base model's family, its own where nothing is known of it."""
     facts = find_facts(base_model)

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from crawler.errors import AutoLoraError
+from encoder.base_models.facts import common_bases
 from registry.api.errors import BusyError, bug_problem, log_hidden, problem_of
 from registry.api.previews import Previews
 from registry.api.queue import GenerationQueue, Job
@@ -212,9 +213,12 @@ def _possible_bases(registry: Registry, request: FuseRequest) -> list[str]:
     adapters, recipe = request.adapters, _recipe_of(request)
     here = list(registry.settings.base_models)
     told = recipe.base.name if recipe else request.base_model
-    if told is None and adapters:
-        told = next((card.base_model for card in registry.cards([adapters[0].id])), "")
-    return here if told is None else [name for name in here if name == told]
+    if told is not None:
+        return [name for name in here if name == told]
+    if not adapters:
+        return here
+    cards = registry.cards([adapter.id for adapter in adapters])
+    return [name for name in common_bases([card.base_model for card in cards]) if name in here]
 
 
 def _recipe_of(request: FuseRequest) -> Recipe | None:

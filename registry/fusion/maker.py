@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Unpack
 
+from encoder.base_models.facts import common_bases
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import (
@@ -189,14 +190,22 @@ class Maker:
         elif k and adapters is None:
             chosen = self.catalogue.choose(prompt.text, max(k, called), base_model=base_model)
         if base_model is None:
-            base_model = (
-                chosen[0].card.base_model if chosen else self.catalogue.default_base_model()
-            )
+            base_model = self._base_of(chosen)
         ingredients = [
             Ingredient(each.card, _strength_of(each.card, given), each.similarities, each.embedding)
             for each, given in zip_longest(chosen, strengths)
         ]
         return ingredients, base_model
+
+    def _base_of(self, chosen: Sequence[Chosen]) -> str:
+        """Return the base that draws all that is chosen: the first adapter's own, or one here.
+
+        An adapter's may leave open which it is, as "flux.1" does.
+        """
+        names = [each.card.base_model for each in chosen] or [self.catalogue.default_base_model()]
+        here = self.studio.base_models
+        # Of adapters that go together on no base, the studio says which is not the first one's.
+        return (common_bases(names, here) or common_bases(names[:1], here))[0]
 
     def _named(self, prompt: str, adapter_ids: Sequence[int]) -> list[Chosen]:
         """Return all of the adapters, or raise AdapterNotFoundError."""

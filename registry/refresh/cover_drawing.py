@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.covers import read_cover
-from encoder.base_models.facts import related_base_models
+from encoder.base_models.facts import common_bases, related_base_models
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import drawn_covers
@@ -66,15 +66,8 @@ class CoverDrawing:
 
     def base_for(self, base_model: str) -> str | None:
         """Return the base that draws adapters of a base model here, if there is one."""
-        bases = [base_model, *self.settings.base_models]
-        return next(
-            (
-                base
-                for base in bases
-                if base in self.settings.base_models and base_model in related_base_models(base)
-            ),
-            None,
-        )
+        base = common_bases([base_model], self.settings.base_models)[0]
+        return base if base in self.settings.base_models else None
 
     def wanted(self, base_model: str | None = None, origin: Origin | None = None) -> Wanted:
         """Return whose covers can be drawn, of adapters of all base models or of one.

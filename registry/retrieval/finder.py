@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models.facts import find_facts, related_base_models
+from encoder.base_models.facts import bases_for, find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -514,8 +514,7 @@ class Finder:
                 raise UnknownBaseModelError(asked, known)
             if len(names := known_names(asked)) == 1:
                 return names[0]
-        runnable = [name for name in possible if name in self._settings.base_models]
-        return (runnable or possible)[0]
+        return (bases_for(possible, self._settings.base_models) or possible)[0]
 
 
 def _understood(wanted: str, unwanted: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from encoder.base_models.facts import (
     Facts,
     Pipeline,
+    bases_for,
     common_bases,
     find_pipeline,
     read_facts,
@@ -93,3 +94,10 @@ def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
     assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
     assert common_bases(["pony", "flux.1-dev"]) == []
     assert common_bases([]) == []
+
+
+def test_an_open_name_is_for_a_base_that_can_run_where_no_other_is() -> None:
+    """What is called "flux.1" was most often trained on one of its bases, and loads into all."""
+    assert bases_for(["pony", "flux.1"], ["flux.1-dev", "sdxl-1.0"]) == ["flux.1-dev"]
+    assert bases_for(["flux.1", "sdxl-1.0"], ["flux.1-dev", "sdxl-1.0"]) == ["sdxl-1.0"]
+    assert bases_for(["pony"], ["sdxl-1.0"]) == []

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -254,8 +255,13 @@ def test_a_size_that_the_base_does_not_draw_is_refused_before_its_turn(
     app = client.app
     app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
     queue.submit(lambda _: release.wait())
-    for accept in ("application/json", "application/x-ndjson"):
-        asked = {"prompt": "x", "width": 17}
+    bases = drawing.settings.base_models
+    bases["flux.1-dev"] = bases["demo-flux-tiny"]
+    with drawing.sessions.begin() as session:
+        leaves_open_which = add_adapter(session, base_model="flux.1").id
+    kinds, chosen = ("application/json", "application/x-ndjson"), [{"id": leaves_open_which}]
+    for accept, adapters in product(kinds, (None, chosen)):
+        asked = {"prompt": "x", "width": 17, "adapters": adapters}
         answer = client.post("/v1/fuse", json=asked, headers={"Accept": accept})
         assert answer.status_code == 422
         assert "17x17 pixels: use multiples of" in answer.json()["detail"]

@@ -114,6 +114,18 @@ def test_the_page_draws_with_a_base_that_can_run(client: TestClient, registry: R
     assert "No image can be made here" not in page
 
 
+def test_the_page_draws_what_leaves_its_base_open(client: TestClient, registry: Registry) -> None:
+    """Of trainers' "flux.1" nobody says which it was; where a base can draw it, it is drawn."""
+    with registry.sessions.begin() as session:
+        open_name = add_adapter(session, base_model="flux.1").id
+    registry.settings.base_models["flux.1-dev"] = registry.settings.home
+
+    for query in ("", f"?adapter={open_name}"):
+        assert "No image can be made here" not in get_page(client, f"/fuse{query}")
+    said = dict(Tags(get_page(client, f"/fuse?adapter={open_name}")).attributes)
+    assert said["data-base-model"] == "flux.1-dev"
+
+
 def test_where_nothing_can_be_drawn_it_is_said_what_to_set(
     client: TestClient, registry: Registry
 ) -> None:
