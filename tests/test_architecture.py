@@ -119,7 +119,8 @@ REGISTRY: dict[str, set[str]] = {
         "token_scopes",
     },
     "__init__": {
-        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
+        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "running",
+        "service",
     },
     "cli": {
         "api", "assistant", "child_python", "client", "config", "db", "errors", "faults", "fusion",
