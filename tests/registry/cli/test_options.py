@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from registry.cli.options import DrawingOptions, Seed, beside, grouped
+from registry.cli.errors import UsageError
+from registry.cli.options import DrawingOptions, Seed, beside, check_output, grouped
+from tests.registry.conftest import another_user
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,11 @@ def test_outputs_that_differ_after_a_dot_share_no_state(tmp_path: Path) -> None:
     assert [path.name for path in names] == [
         "g.v1.training.pt", "g.v2.training.pt", "g.training.pt",
     ]  # fmt: skip
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_slow() -> None:
+    """Pytest's own folders are closed to others."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        with another_user(), pytest.raises(UsageError, match=r"x\.png cannot be.* denied"):
+            check_output(Path(folder, "x.png"))
