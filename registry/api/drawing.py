@@ -158,12 +158,14 @@ class Desk:
             return finished(self._registry.reproduce(asked.recipe, progress, preview))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
+        strengths = None if chosen is None else [adapter.strength for adapter in chosen]
         if asked.kind == "compare":
             return sheet(
                 self._registry.compare(
                     asked.prompt,
                     k=asked.k,
                     adapters=ids,
+                    strengths=strengths,
                     base_model=asked.base_model,
                     progress=progress,
                     preview=preview,
@@ -176,6 +178,8 @@ class Desk:
                 self._registry.grid(
                     asked.prompt,
                     ids,
+                    strengths=strengths,
+                    base_model=asked.base_model,
                     mode=asked.mode,
                     progress=progress,
                     preview=preview,

@@ -78,6 +78,8 @@ class Maker:
         prompt: str,
         adapters: Sequence[int],
         *,
+        strengths: Sequence[float | None] | None = None,
+        base_model: str | None = None,
         mode: Mode = "gated",
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
@@ -89,7 +91,7 @@ class Maker:
         from registry.fusion.sheets import draw_grid, label_of
 
         pasted = read_pasted(clean(prompt))
-        ingredients, base_model = self._gather(pasted, 0, adapters, None, None)
+        ingredients, base_model = self._gather(pasted, 0, adapters, strengths, base_model)
         prompt = pasted.without_calls
         how = _drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
@@ -105,6 +107,7 @@ class Maker:
         *,
         k: int = 3,
         adapters: Sequence[int] | None = None,
+        strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
@@ -117,7 +120,7 @@ class Maker:
         from registry.fusion.sheets import draw_row, label_of
 
         pasted = read_pasted(clean(prompt))
-        ingredients, base_model = self._gather(pasted, k, adapters, None, base_model)
+        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model)
         prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])

@@ -98,6 +98,8 @@ class ShownOptions(DrawingOptions, total=False):
 class GridOptions(DrawingOptions, total=False):
     """The keywords of `grid`, whoever draws."""
 
+    strengths: Sequence[float | None] | None
+    base_model: str | None
     mode: Mode
     progress: StepCallback | None
 
@@ -107,6 +109,7 @@ class CompareOptions(DrawingOptions, total=False):
 
     k: int
     adapters: Sequence[int] | None
+    strengths: Sequence[float | None] | None
     base_model: str | None
     progress: StepCallback | None
 
@@ -114,6 +117,5 @@ class CompareOptions(DrawingOptions, total=False):
 class FuseOptions(CompareOptions, total=False):
     """The keywords of `fuse`, whoever draws."""
 
-    strengths: Sequence[float | None] | None
     mode: Mode
     check: bool

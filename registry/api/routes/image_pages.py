@@ -182,6 +182,7 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
     ]
     asked = {name: recipe[name] for name in ("prompt", "negative_prompt", "seed", "steps")}
     asked |= {"guidance": recipe["guidance"], "width": recipe["width"], "height": recipe["height"]}
+    asked["base_model"] = recipe["base"]["name"]
     if kind == "grid":
         asked["mode"] = recipe["mode"]
     return valid_request(asked | {"kind": kind, "adapters": adapters[:MOST_IN_GRID]})

@@ -177,6 +177,16 @@ def test_a_grid_of_pairs_and_a_row_to_compare(ids: list[int], tmp_path: Path) ->
     assert pixels(row)[0][0] == 12 + 6 * (192 + 12)
 
 
+def test_sheets_heed_strengths(ids: list[int], tmp_path: Path) -> None:
+    for sheet in ("grid", "compare"):
+        drawn = []
+        for strength in ("", ":0.1"):
+            named, out = [f"{id_}{strength}" for id_ in ids[:2]], tmp_path / f"{sheet}.png"
+            run_well(sheet, "a fox", "--adapters", *named, "--steps", "1", "-o", str(out))
+            drawn.append(pixels(out))
+        assert drawn[0] != drawn[1], sheet
+
+
 def test_a_base_of_our_own_is_exported_nowhere(ids: list[int], tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     run_well("fuse", "x", "--adapters", str(ids[0]), "--steps", "1", "-o", str(out))

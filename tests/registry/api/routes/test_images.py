@@ -260,6 +260,32 @@ def test_sheets_count_their_pictures(
         assert image["problem"]["type"] == "urn:autolora:problem:no-gates"
 
 
+def test_a_sheet_is_drawn_with_the_strengths_and_the_base_that_are_asked_for(
+    client: TestClient, drawing: Registry
+) -> None:
+    ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
+    asked = {"mode": "sum", "steps": 1, "seed": 1}
+
+    sheets = [
+        finished(
+            client, kind="grid", adapters=[{"id": id_, "strength": by} for id_ in ids], **asked
+        )
+        for by in (1.0, 0.1)
+    ]
+
+    assert len({client.get(f"/v1/images/{id_}/png").content for id_ in sheets}) == 2
+    image = finished(client, adapters=[{"id": id_, "strength": 0.1} for id_ in ids], **asked)
+    client.post(f"/images/{image}/again", data={"kind": "grid"})
+    [again, *_] = client.get("/v1/images").json()["items"]
+    assert [each["strength"] for each in again["asked"]["adapters"]] == [0.1, 0.1]
+    base = client.get(f"/v1/images/{image}").json()["recipe"]["base"]["name"]
+    assert again["asked"]["base_model"] == base
+    watch(client, again["id"])
+    named = [{"id": id_} for id_ in ids]
+    [other] = ask(client, kind="grid", adapters=named, base_model="sd-1.5", **asked)
+    assert watch(client, other["id"])[-1][1]["state"] == "failed"
+
+
 def test_what_no_database_keeps_is_asked_for_all_the_same(client: TestClient) -> None:
     [asked] = ask(client, prompt="a\0fox", adapters=[{"id": 12345}])
 
