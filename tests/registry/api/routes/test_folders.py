@@ -278,6 +278,13 @@ def test_copies_go_to_the_trash_and_from_search(
     assert (folder / "fox.safetensors").exists()
     settle(client, 3)
 
+    # A page of before, which Back shows again, still offers what is the only one by now.
+    (folder / "half.safetensors").unlink()
+    kept = next(one["adapter_id"] for one in group if Path(one["path"]).name == "fox.safetensors")
+    last = client.post("/folders/trash", data={"adapter": [str(kept)]})
+    assert (last.status_code, "has no copy by now" in last.text) == (422, True)
+    assert (folder / "fox.safetensors").exists()
+
 
 def test_a_folder_in_a_watched_one_is_told_to_be_part_of_it(
     client: TestClient, folder: Path
