@@ -269,9 +269,17 @@ def test_a_size_that_the_base_does_not_draw_is_refused_before_its_turn(
     queue.close()
 
 
-def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> None:
+ANSWERS = ("application/json", "image/png", "application/x-ndjson", "*/*")
+
+
+@pytest.mark.parametrize("what", ["images", "covers"])
+def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry, what: str) -> None:
     """By who asked for JSON, for the PNG or for lines; what waits leaves its place at once."""
     app = create_app(registry)
+    fox = add_file(registry, 1, "fox")
+    asked = [("/v1/fuse", accept) for accept in ANSWERS]
+    if what == "covers":
+        asked = 2 * [(f"/v1/adapters/{fox}/cover", "*/*"), (f"/adapters/{fox}/cover", "*/*")]
     queue = app.state.queue
     started, release = threading.Event(), threading.Event()
 
@@ -282,10 +290,10 @@ def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> N
     with served(app) as (host, port):
         queue.submit(block)
         started.wait()
-        for accept in ("application/json", "image/png", "application/x-ndjson", "*/*"):
+        for path, accept in asked:
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(
-                    f"http://{host}:{port}/v1/fuse",
+                    f"http://{host}:{port}{path}",
                     json={"prompt": "x"},
                     headers={"Accept": accept},
                     timeout=httpx.Timeout(60, read=0.5),
