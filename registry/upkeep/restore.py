@@ -13,7 +13,7 @@ from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
 from registry.db.migrate import migrate
-from registry.db.session import open_engine
+from registry.db.session import one_line_errors, open_engine, reached
 from registry.errors import BackupError, DiskFullError
 from registry.running import tells_of_server
 from registry.upkeep.backup import (
@@ -44,7 +44,7 @@ def restore_backup(
         BackupError: it is no whole backup, a later version made it, something is there already,
             or the home cannot be written to.
         DiskFullError: there is no room for it.
-        DatabaseError: the database cannot be started or filled.
+        DatabaseError: the database cannot be started, reached or filled.
     """
     manifest = read_manifest(path)
     dump = path / DUMP
@@ -75,8 +75,10 @@ def _restore(
     settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
 ) -> None:
     filling = _filling(settings, manifest)
-    with open_engine(settings) as engine:
-        if not has_tables(engine):
+    with one_line_errors(), open_engine(settings) as engine:
+        with reached(engine) as connection:
+            is_empty = not has_tables(connection)
+        if is_empty:
             make_private(settings.home)
             _mark(settings.home, manifest.dump_sha256)
             _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)

@@ -266,6 +266,21 @@ def test_what_is_no_whole_backup_of_a_known_version_is_refused(
     assert "has no manifest.json" in run_badly("restore", str(tmp_path))
 
 
+def test_a_database_that_cannot_be_reached_is_one_line_that_names_it(
+    indexed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://somebody@127.0.0.1:1/nothing")
+
+    said = run_badly("restore", str(kept))
+
+    assert "somebody@127.0.0.1:1/nothing cannot be reached" in said
+    assert "REGISTRY_DATABASE_URL" in said
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_restoration_that_was_stopped_goes_on(
     indexed: Registry, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
