@@ -23,6 +23,7 @@ from registry.errors import (
     FolderNotWatchedError,
     NoFolderError,
     NotTrashedError,
+    RefreshUnderWayError,
 )
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.studio import Studio
@@ -133,6 +134,10 @@ class OwnFolders:
 
         With `draw_covers`, all adapters without a cover are given one, whatever the settings say.
         It ends early when `is_over` says so, and goes on from there the next time.
+
+        Raises:
+            RefreshUnderWayError: another process is at it, and will not see what comes after it
+                has listed the folder.
         """
         settings = self._settings
         if draw_covers:
@@ -155,6 +160,8 @@ class OwnFolders:
         except GenerationCancelledError:
             # What it was told to do; the cover is drawn the next time.
             pass
+        except RefreshUnderWayError:
+            raise
         except AutoLoraError as error:
             problem = one_line(error)
         with one_line_errors(), self._sessions.begin() as session:

@@ -11,10 +11,11 @@ import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from registry.api import server_events
+from registry.api import folder_keeper, server_events
 from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
+from registry.own_folders import OwnFolders
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
@@ -161,6 +162,28 @@ def test_what_changes_in_a_watched_folder_is_indexed(
     write_adapter(folder / "owl.safetensors", make_factors(2))
 
     wait(lambda: names(client) == {"fox", "owl"})
+
+
+def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
+    client: TestClient, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came after that one had listed it is in no other refresh."""
+    monkeypatch.setattr(folder_keeper, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "PATIENCE_SECONDS", 1)
+    tried: list[Path] = []
+    refresh = OwnFolders.refresh
+
+    def count(self: OwnFolders, path: Path, *args: Any, **options: Any) -> None:
+        tried.append(path)
+        refresh(self, path, *args, **options)
+
+    monkeypatch.setattr(OwnFolders, "refresh", count)
+    with runs.only_one(engine, Origin("folder", str(folder))):
+        client.post("/v1/folders", json={"path": str(folder)})
+        wait(lambda: len(tried) > 1)
+
+    settle(client, 1)
+    assert folders_of(client)[0]["problem"] is None
 
 
 @pytest.mark.parametrize(
