@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres, has_database
-from registry.db.migrate import migrate, unreachable
+from registry.db.migrate import is_lost, migrate, unreachable
 from registry.errors import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -183,10 +183,5 @@ def translated(error: DBAPIError) -> RegistryError | DBAPIError:
         return NumberTooLargeError(line)
     if isinstance(error.orig, _NOT_ALLOWED):
         return DatabaseRightsError(line)
-    # 08 and 57P are lost connections and shutdowns; other states are this statement's fault.
-    # https://www.postgresql.org/docs/18/errcodes-appendix.html
-    state = getattr(error.orig, "sqlstate", None) or "08000"
-    lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError) and (
-        state.startswith(("08", "57P"))
-    )
-    return DatabaseLostError(line) if error.connection_invalidated or lost else error
+    lost = error.connection_invalidated or is_lost(error.orig)
+    return DatabaseLostError(line) if lost else error
