@@ -15,7 +15,6 @@ from registry.db.dumps import count_rows, has_tables, is_known_revision, read_du
 from registry.db.migrate import migrate
 from registry.db.session import one_line_errors, open_engine, reached
 from registry.errors import BackupError, DiskFullError
-from registry.running import tells_of_server
 from registry.upkeep.backup import (
     BLOBS,
     DUMP,
@@ -167,12 +166,12 @@ def _take_blobs(
 
 def _take_files(source: Path, home: Path, manifest: Manifest) -> None:
     for file in manifest.files:
-        if tells_of_server(file.path):
-            continue  # earlier versions kept it
         target = Path(os.path.normpath(home / file.path))
         # A list that somebody else wrote leads nowhere but into the home.
-        if home not in target.parents or has_own_way(target.relative_to(home).parts[0]):
+        if home not in target.parents:
             raise BackupError(f"the backup names a file outside of its home: {file.path}")
+        if has_own_way(target.relative_to(home).parts[0]):
+            continue  # earlier versions kept more
         make_private(target.parent)
         target.unlink(missing_ok=True)
         try:
