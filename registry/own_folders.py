@@ -1,8 +1,9 @@
 """One's own folders of adapters: added, refreshed when they change, and rid of copies."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePath
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ from registry.retrieval.copies import Copy, find_copies, own_files
 SUFFIX = ".safetensors"
 # Covers that are drawn at once where a person asks for it; asked again, it goes on.
 MOST_DRAWN = 1000
+# Half a file to which nobody added for so long was left by a killed server.
+STALE_SECONDS = 86_400
 # Names that any file system takes, and that hide nothing.
 PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
 
@@ -178,10 +181,19 @@ class OwnFolders:
             raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
         self.dropped.mkdir(parents=True, exist_ok=True)
         make_private(self.dropped)
+        self._clean()
         limits = self._settings.disk_limits
         limits.check_size(name, size or 0)
         limits.check_room(name, self.dropped, size or 0)
         return self.dropped / f".{uuid4().hex}.partial"
+
+    def _clean(self) -> None:
+        """Remove what killed servers left of files that were being sent."""
+        for partial in self.dropped.glob(".*.partial"):
+            # Another process may be cleaning, too.
+            with suppress(FileNotFoundError):
+                if partial.stat().st_mtime < time.time() - STALE_SECONDS:
+                    partial.unlink()
 
     def keep_file(self, name: str, partial: Path) -> Path:
         """Give a file its name; return its folder, which is watched from now on.

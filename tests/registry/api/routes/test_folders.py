@@ -1,5 +1,6 @@
 """One's own folders over HTTP and on their page: watched, refreshed, filled, rid of copies."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -231,6 +232,23 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     kept = registry.folders.dropped
     assert [path.name for path in kept.iterdir()] == ["ink.safetensors"]
     assert (kept / "ink.safetensors").read_bytes() == one
+
+
+def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """One that is being sent meanwhile stays."""
+    dropped = registry.folders.dropped
+    dropped.mkdir(parents=True)
+    left, sent = dropped / ".1.partial", dropped / ".2.partial"
+    left.touch()
+    sent.touch()
+    os.utime(left, (0, 0))
+    fox = (folder / "fox.safetensors").read_bytes()
+
+    client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
+
+    assert {path.name for path in dropped.iterdir()} == {sent.name, "fox.safetensors"}
 
 
 @pytest.mark.parametrize(
