@@ -8,7 +8,7 @@ from registry.administration import Administration
 from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
-from registry.db.runs import RunFacts, list_runs
+from registry.db.runs import RunFacts, get_run, list_runs
 from registry.db.session import one_line_errors
 from registry.db.status import Status, load_status
 from registry.image_service import ImageService
@@ -40,6 +40,10 @@ class Registry(ImageService, Administration):
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions.begin() as session:
             return list_runs(session, before_id=before_id, limit=limit)
+
+    def run(self, run_id: int) -> RunFacts:
+        with one_line_errors(), self.sessions.begin() as session:
+            return get_run(session, run_id)
 
     def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
         with one_line_errors(), self.sessions.begin() as session:

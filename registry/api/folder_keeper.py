@@ -12,6 +12,7 @@ from watchfiles import Change, watch
 from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from registry.api.errors import log_hidden
+from registry.errors import RefreshUnderWayError
 from registry.service import Registry
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 SETTLED_MILLISECONDS = 3000
 # After so long it is looked whether folders were added or removed.
 LOOK_MILLISECONDS = 5000
-# How long another process has the watch, or the database is away, before it is tried again.
+# How long another process has the watch or a folder, or the database is away, before it is tried
+# again.
 AGAIN_SECONDS = 15.0
 
 
@@ -48,7 +50,7 @@ class FolderKeeper:
                 return
             if folder not in self._waiting:
                 self._executor.submit(self._refresh, folder)
-            self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
+            self._add_waiting(folder, draw_covers)
 
     def is_busy(self) -> bool:
         """Whether a folder is refreshed here, or waits for that."""
@@ -73,7 +75,8 @@ class FolderKeeper:
 
     def close(self) -> None:
         """End, after the adapter at work or the step of its cover; the next goes on from there."""
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
         if self._watcher is not None:
             self._watcher.join()
@@ -85,6 +88,8 @@ class FolderKeeper:
         try:
             folders = self._registry.folders
             folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
+        except RefreshUnderWayError:
+            self._ask_again(folder, draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
         except Exception:
@@ -93,6 +98,23 @@ class FolderKeeper:
         finally:
             with self._lock:
                 self._at_work = None
+
+    def _ask_again(self, folder: Path, draw_covers: bool) -> None:
+        """Have a folder wait until another process may be done with it; others go first."""
+        with self._lock:
+            if folder not in self._waiting:
+                timer = threading.Timer(AGAIN_SECONDS, self._submit, [folder])
+                timer.daemon = True
+                timer.start()
+            self._add_waiting(folder, draw_covers)
+
+    def _submit(self, folder: Path) -> None:
+        with self._lock:
+            if not self._closing.is_set():
+                self._executor.submit(self._refresh, folder)
+
+    def _add_waiting(self, folder: Path, draw_covers: bool) -> None:
+        self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
 
     def _watch(self) -> None:
         while not self._closing.is_set():

@@ -19,13 +19,19 @@ from registry.db.holds import hold
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
+    BlobStoreError,
     DiskError,
     HasCoverError,
     MissingExtraError,
     NoBaseModelError,
 )
 from registry.fusion.catalogue import Ingredient
-from registry.fusion.errors import BaseModelError, GatesFileError, GenerationCancelledError
+from registry.fusion.errors import (
+    BaseModelError,
+    DeviceMemoryError,
+    GatesFileError,
+    GenerationCancelledError,
+)
 from registry.fusion.options import Drawing, Mode, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.problems import one_line
@@ -46,8 +52,9 @@ SAYS_NOTHING = re.compile(
 )
 
 
-NO_ADAPTERS_FAULT = (
-    BaseModelError, DiskError, GatesFileError, GenerationCancelledError, MissingExtraError,
+# What a person has to mend before any cover can be drawn, and all others would meet.
+NOTHING_CAN_BE_DRAWN = (
+    BaseModelError, BlobStoreError, DeviceMemoryError, GatesFileError, MissingExtraError,
 )  # fmt: skip
 
 
@@ -94,7 +101,8 @@ class CoverDrawing:
         Raises:
             GenerationCancelledError: `progress` did.
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
-            DiskError: nothing more can be stored.
+            DeviceMemoryError: there is no room for a cover, or for none now.
+            BlobStoreError, DiskError: nothing more can be fetched or stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
@@ -119,7 +127,12 @@ class CoverDrawing:
     def _try(self, waiting: WaitingCover, progress: StepCallback | None) -> StepOutcome:
         try:
             self.draw(waiting.adapter_id, progress)
-        except NO_ADAPTERS_FAULT:
+        except DeviceMemoryError as error:
+            # Whether this adapter needs too much or others have it all, only the next ones tell.
+            with self.sessions.begin() as session:
+                drawn_covers.postpone(session, waiting.adapter_id, one_line(error))
+            raise
+        except (*NOTHING_CAN_BE_DRAWN, DiskError, GenerationCancelledError):
             # All others would fail alike.
             raise
         except Exception as error:

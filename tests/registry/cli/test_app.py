@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from registry.cli.errors import kept_of
 from registry.service import Registry
@@ -70,6 +72,19 @@ def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
 
     run_badly("search", "fox")
+
+
+def test_a_database_that_goes_away_meanwhile_is_one_line(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is asked, also by commands that ask it themselves."""
+
+    def end(session: Session) -> None:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    monkeypatch.setattr("registry.db.encoders.list_encoders", end)
+
+    assert "the database connection was lost" in run_badly("encoders", "list")
 
 
 @pytest.mark.parametrize("command", ["list", "settings", "doctor", "serve", "inspect", "backup"])

@@ -4,12 +4,13 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
 from registry.db import migrate as migrate_module
 from registry.db.migrate import is_old_pgvector, migrate
 from registry.db.models import Adapter, Listing, ListingWords
+from registry.db.session import connect
 from registry.errors import DatabaseError
 from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
@@ -33,6 +34,25 @@ def test_an_old_pgvector_is_refused_in_one_line(
         migrate(engine)
 
     assert "\n" not in str(raised.value)
+
+
+def test_a_migration_that_finds_the_database_at_work_does_not_say_that_it_is_away(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one without room: for psycopg they all are of one kind."""
+    monkeypatch.setattr(migrate_module, "last_revision", lambda: "9999")
+    url = engine.url.update_query_dict({"options": "-c lock_timeout=100ms"})
+    impatient = connect(url)
+
+    with engine.connect() as other:
+        # As another process that migrates.
+        other.execute(select(func.pg_advisory_lock(migrate_module._ADVISORY_LOCK)))
+        with pytest.raises(DatabaseError, match=r"migrated: .* lock timeout\. .* again") as raised:
+            migrate(impatient)
+        other.execute(select(func.pg_advisory_unlock(migrate_module._ADVISORY_LOCK)))
+    impatient.dispose()
+
+    assert "cannot be reached" not in str(raised.value)
 
 
 def loaded(migration: str) -> Any:
