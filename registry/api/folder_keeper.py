@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
@@ -11,16 +12,20 @@ from watchfiles import Change, watch
 
 from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
+from crawler.sources.folder import is_hidden
 from registry.api.errors import log_hidden
 from registry.errors import RefreshUnderWayError
 from registry.service import Registry
 
 logger = logging.getLogger(__name__)
 
-# What is copied in takes a while; a refresh in the middle of it would read half of a file.
+# What is copied in takes a while; a refresh in the middle of it would read half of a file. So long
+# nothing changes in a folder before it is refreshed.
 SETTLED_MILLISECONDS = 3000
-# After so long it is looked whether folders were added or removed.
-LOOK_MILLISECONDS = 5000
+# One in which something always changes is refreshed so often all the same.
+MOST_UNSETTLED_SECONDS = 600.0
+# After so long without a folder it is looked whether some were added.
+LOOK_SECONDS = 5.0
 # How long another process has the watch or a folder, or the database is away, before it is tried
 # again.
 AGAIN_SECONDS = 15.0
@@ -135,9 +140,10 @@ class FolderKeeper:
         for folder in folders:
             # What changed while nobody watched.
             self.ask(folder)
+        changing = Changing()
         while not self._closing.is_set():
             if not folders:
-                self._closing.wait(LOOK_MILLISECONDS / 1000)
+                self._closing.wait(LOOK_SECONDS)
             else:
                 for changes in watch(
                     *folders,
@@ -145,12 +151,12 @@ class FolderKeeper:
                     debounce=SETTLED_MILLISECONDS,
                     step=SETTLED_MILLISECONDS // 3,
                     stop_event=self._closing,
-                    rust_timeout=LOOK_MILLISECONDS,
+                    rust_timeout=SETTLED_MILLISECONDS,
                     yield_on_timeout=True,
                     raise_interrupt=False,
                     ignore_permission_denied=True,
                 ):
-                    for folder in _changed(folders, changes):
+                    for folder in changing.settled(_changed(folders, changes)):
                         self.ask(folder)
                     if self._there() != folders:
                         break
@@ -165,6 +171,35 @@ class FolderKeeper:
         return [folder for folder in self._registry.folders.paths() if is_folder(folder)]
 
 
+class Changing:
+    """Folders in which something changed since they were refreshed last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[Path, float] = {}
+
+    def settled(self, changed: Collection[Path]) -> list[Path]:
+        """Take those that just `changed`; return, and forget, those that are to be refreshed."""
+        now = self._clock()
+        settled = [
+            folder
+            for folder, since in self._since.items()
+            if folder not in changed or now - since > MOST_UNSETTLED_SECONDS
+        ]
+        for folder in settled:
+            del self._since[folder]
+        for folder in changed:
+            self._since.setdefault(folder, now)
+        return settled
+
+
 def _changed(folders: Iterable[Path], changes: Iterable[tuple[Change, str]]) -> list[Path]:
+    """Return the folders in which something changed that is not hidden, such as half an upload."""
     paths = [Path(path) for _, path in changes]
-    return [f for f in folders if any(path.is_relative_to(f) for path in paths)]
+    return [f for f in folders if any(_is_shown(path, f) for path in paths)]
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    return path.is_relative_to(folder) and not any(
+        is_hidden(part) for part in path.relative_to(folder).parts
+    )
