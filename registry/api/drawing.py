@@ -87,6 +87,15 @@ class Desk:
         if job is not None:
             job.abandon()
 
+    def corrected(self, facts: ImageFacts) -> ImageFacts:
+        """Return an image's facts: what is drawn here goes on, however long this machine slept."""
+        with self._lock:
+            is_here = facts.id in self._jobs
+        if facts.state != "interrupted" or not is_here or self._closed.is_set():
+            return facts
+        self._registry.images.stay_alive([facts.id])
+        return self._registry.images.get(facts.id)
+
     def close(self) -> None:
         """Say of what waits that it is not drawn any more."""
         self._closed.set()

@@ -189,7 +189,7 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
 
 
 def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
-    image = registry.images.get(image_id)
+    image = desk.corrected(registry.images.get(image_id))
     answer = ImageAnswer.from_facts(image, desk.previews.path(image_id))
     told = _told(registry, answer) if image.recipe is None else {}
     return {
