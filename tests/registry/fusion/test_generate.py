@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from encoder.adapter.alpha import IN_METADATA
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -278,6 +279,31 @@ def test_recipes_with_other_ingredients_are_refused(
     other = recipe.base.model_copy(update={"files": {"vae/config.json": "0" * 64}})
     with pytest.raises(RecipeError, match="other files"):
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
+
+
+def test_a_recipe_is_refused_where_its_adapter_is_scaled_otherwise(
+    backend: PipelineBackend, adapters: list[LoadedAdapter]
+) -> None:
+    """The file is the same to the byte; how strong it is stands in PEFT's config beside it."""
+
+    def scaled(scale: float, config: str = "adapter_config.json") -> LoadedAdapter:
+        layers = block_layers(backend.transformer)
+        weights = make_weights(backend.transformer, layers, seed=1, scale=scale)
+        return dataclasses.replace(adapters[0], weights=dataclasses.replace(weights, config=config))
+
+    drawing = Drawing(mode="sum", steps=1)
+    recipe = generate("cat", [scaled(4.0)], backend, None, drawing).recipe
+    reproduce(recipe, [scaled(4.0)], backend)
+    with pytest.raises(RecipeError, match=r"'cactus' is scaled by 2 here, by 4 there"):
+        reproduce(recipe, [scaled(2.0)], backend)
+    with pytest.raises(RecipeError, match=r"'cactus' is scaled by what its file says here, by 4"):
+        reproduce(recipe, [scaled(1.0, config="")], backend)
+    # A recipe may not tell it, and it is in the file.
+    untold = recipe.adapters[0].model_copy(update={"config_scale": None})
+    recipe = recipe.model_copy(update={"adapters": (untold,)})
+    reproduce(recipe, [scaled(4.0, config=IN_METADATA)], backend)
+    with pytest.raises(RecipeError, match=r"by 4 here, by what its file says there"):
+        reproduce(recipe, [scaled(4.0)], backend)
 
 
 def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:
