@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from encoder.adapter.alpha import IN_METADATA
+from encoder.threads import thread_count, threads
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -304,6 +306,19 @@ def test_a_recipe_is_refused_where_its_adapter_is_scaled_otherwise(
     reproduce(recipe, [scaled(4.0, config=IN_METADATA)], backend)
     with pytest.raises(RecipeError, match=r"by 4 here, by what its file says there"):
         reproduce(recipe, [scaled(4.0)], backend)
+
+
+def test_a_thread_that_begins_while_an_adapter_is_read_draws_with_all_threads(
+    backend: PipelineBackend,
+) -> None:
+    with ThreadPoolExecutor(1) as drawing:
+        usual = drawing.submit(thread_count).result()
+    with ThreadPoolExecutor(1) as drawing:
+        with threads(usual + 1):
+            drawing.submit(torch.get_num_threads).result()
+        drawn = drawing.submit(generate, "cat", [], backend, None, Drawing(steps=1))
+
+        assert drawn.result().recipe.threads == usual
 
 
 def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:
