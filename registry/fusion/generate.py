@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from crawler.peft_config import CONFIG_NAME
 from encoder.adapter.alpha import IN_METADATA
-from encoder.threads import threads
+from encoder.threads import thread_count, threads
 from registry.errors import first_fault
 from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
@@ -131,7 +132,11 @@ def follow(
     """Follow a recipe with adapters that are in its order."""
     if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
         raise GatesMismatchError(gates.base_model, backend.base_model)
-    with backend.lock, threads(recipe.threads), enough_memory(recipe, backend):
+    # More threads than cores wait for each other; a recipe of a larger machine may ask for them.
+    count = min(recipe.threads, max(os.cpu_count() or 1, thread_count()))
+    if count < recipe.threads:
+        log.warning("made with %d threads, now %d: pixels may differ", recipe.threads, count)
+    with backend.lock, threads(count), enough_memory(recipe, backend):
         ready = ReadyAdapters.load(recipe, adapters, backend, gates)
         passes = ready.passes()
         with (

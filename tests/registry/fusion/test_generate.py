@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -319,6 +320,27 @@ def test_a_thread_that_begins_while_an_adapter_is_read_draws_with_all_threads(
         drawn = drawing.submit(generate, "cat", [], backend, None, Drawing(steps=1))
 
         assert drawn.result().recipe.threads == usual
+
+
+def test_a_recipe_of_a_larger_machine_does_not_get_its_threads(
+    backend: PipelineBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Far more threads than cores take many times as long, for one image as for a server."""
+    recipe = generate("cat", [], backend, None, Drawing(steps=1)).recipe
+    counts = []
+
+    def count(done: int, steps: int) -> None:
+        counts.append(torch.get_num_threads())
+
+    again = reproduce(recipe, [], backend, progress=count)
+    assert not caplog.messages
+    larger = recipe.model_copy(update={"threads": 1024})
+    assert reproduce(larger, [], backend, progress=count).recipe == larger
+
+    most = os.cpu_count() or 1
+    assert again.recipe == recipe
+    assert counts == [recipe.threads, most]
+    assert f"made with 1024 threads, now {most}: pixels may differ" in caplog.messages
 
 
 def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:
