@@ -16,7 +16,7 @@ from encoder.threads import thread_count, threads
 from registry.errors import first_fault
 from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
-from registry.fusion.backends.base import Backend, Sampling
+from registry.fusion.backends.base import Backend, Sampling, is_of_base
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.device_cache import DeviceAdapter
 from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
@@ -107,7 +107,8 @@ def list_problems(
                 f"adapter {wanted.name!r} is scaled by {_scale_said(adapter.config_scale())} here, "
                 f"by {_scale_said(wanted.config_scale)} there: its {CONFIG_NAME} is another"
             )
-    if (backend.base_model, backend.file_hashes()) != (recipe.base.name, recipe.base.files):
+    files = {name: sha256 for name, sha256 in recipe.base.files.items() if is_of_base(name)}
+    if (backend.base_model, backend.file_hashes()) != (recipe.base.name, files):
         yield f"the base {backend.base_model!r} has other files than it had"
     # A gated recipe without adapters may have no gates.
     gates_sha256 = gates.sha256 if gates is not None else None

@@ -284,6 +284,14 @@ def test_recipes_with_other_ingredients_are_refused(
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
 
 
+def test_other_programs_files_in_a_recipe_do_not_count(backend: PipelineBackend) -> None:
+    recipe = generate("cat", [], backend, None, Drawing(steps=1)).recipe
+    files = recipe.base.files | {".git/index": "0" * 64, "vae/.DS_Store": "0" * 64}
+    base = recipe.base.model_copy(update={"files": files})
+
+    reproduce(recipe.model_copy(update={"base": base}), [], backend)
+
+
 def test_a_recipe_is_refused_where_its_adapter_is_scaled_otherwise(
     backend: PipelineBackend, adapters: list[LoadedAdapter]
 ) -> None:
