@@ -114,6 +114,11 @@ def list_problems(
     gates_sha256 = gates.sha256 if gates is not None else None
     if recipe.mode == "gated" and gates_sha256 != recipe.gates_sha256:
         yield "the gates are others"
+    asked = gates.leaning_count if gates is not None else 0
+    for wanted in recipe.adapters:
+        told = len(wanted.leanings)
+        if told not in (0, asked):
+            yield f"adapter {wanted.name!r} has {told} leanings, and the gates ask for {asked}"
 
 
 def _scale_said(scale: float | None) -> str:

@@ -149,6 +149,33 @@ def test_leanings_are_kept_and_embeddings_are_not(
     assert again.image.tobytes() == fused.image.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([(0.5,), ()], "'cactus' has 1 leanings, and the gates ask for 2"),
+        ([(0.5, 0.5), (0.5,)], "'剪影' has 1 leanings, and the gates ask for 2"),
+        ([(0.5,) * 7] * 2, "'剪影' has 7 leanings, and the gates ask for 2"),
+    ],
+)
+def test_leanings_that_a_stranger_made_up_are_refused(
+    backend: PipelineBackend,
+    adapters: list[LoadedAdapter],
+    tmp_path: Path,
+    told: list[tuple[float, ...]],
+    said: str,
+) -> None:
+    gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
+    save_gates(gates, tmp_path / "rivals")
+    recipe = generate("cat", adapters, backend, gates, Drawing(steps=1)).recipe
+    made_up = tuple(
+        used.model_copy(update={"leanings": leanings})
+        for used, leanings in zip(recipe.adapters, told, strict=True)
+    )
+
+    with pytest.raises(RecipeError, match=said):
+        reproduce(recipe.model_copy(update={"adapters": made_up}), adapters, backend, gates)
+
+
 def test_embeddings_of_another_space_are_refused(
     backend: PipelineBackend, adapters: list[LoadedAdapter]
 ) -> None:
