@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Between ids: also a comma as Chinese keyboards write it.
 SEPARATORS = re.compile(r"[\s,，]+")
+# What says nothing of how an image is drawn, and may stand beside a recipe.
+BESIDE_RECIPE = {"recipe", "output", "export", "as_json"}
 
 app = typer.Typer()
 
@@ -99,6 +101,8 @@ def fuse(
     """Make an image with adapters that suit the prompt, or with those named."""
     if (prompt is None) == (recipe is None):
         raise UsageError("give either a prompt or --recipe.")
+    if recipe is not None:
+        check_recipe_alone(context)
     if adapters is None:
         prompt, more = joined(prompt, more), None
     result.check()
@@ -123,6 +127,23 @@ def fuse(
                 **asked,
             )
     result.write(fused)
+
+
+def check_recipe_alone(context: typer.Context) -> None:
+    """Refuse what would count for nothing beside a recipe, whatever its value."""
+    given = [
+        option.opts[-1]
+        for option in context.command.params
+        if option.name not in BESIDE_RECIPE and is_typed(context, str(option.name))
+    ]
+    if given:
+        raise UsageError(f"a recipe says all that there is to say; leave out {', '.join(given)}.")
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, if with the value that it has anyway."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()

@@ -146,6 +146,21 @@ def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_pat
     assert Image.open(again).tobytes() == Image.open(out).tobytes()
 
 
+def test_nothing_that_says_how_to_draw_may_stand_beside_a_recipe() -> None:
+    """It would count for nothing, not even a value that is another option's default."""
+    words = ["fuse", "--recipe", "fox.png", "-o", "again.png", "--export", "comfyui", "--json"]
+    others = [
+        *("--adapters", "7", "--most", "2", "--base-model", BASE, "--seed", "0", "--steps", "9"),
+        *("--size", "64", "--guidance", "2", "--negative", "dog", "--mode", "gated", "--no-check"),
+    ]
+
+    assert (
+        "a recipe says all that there is to say; leave out --adapters, --most, --base-model, "
+        "--seed, --steps, --size, --guidance, --negative, --mode, --check."
+    ) in run_badly(*words, *others)
+    assert "leave out --seed." in run_badly(*words, "--seed", "5")
+
+
 def test_what_guidance_leads_away_from_is_the_bases_or_what_is_set(
     ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
