@@ -72,10 +72,11 @@ def split_phrases(values: Any) -> tuple[str, ...]:
     Prompts for web UIs say `saber \\(fate\\)` for "saber (fate)" and call for adapters by
     `<lora:name:1>`, which is no phrase.
     """
+    # Each once: YAML's aliases repeat a long text for three characters.
+    texts = dict.fromkeys(value for value in _as_list(values) if isinstance(value, str))
     parts = [
         without_escapes(part)
-        for value in _as_list(values)
-        if isinstance(value, str)
+        for value in texts
         for part in _PHRASE_ENDS.split(without_calls(value[: 4 * MAX_DESCRIPTION]))
     ]
     return clean_words(parts)

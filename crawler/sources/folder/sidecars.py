@@ -6,6 +6,7 @@ not what its name says, costs itself only and is told in one line.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,10 @@ def read_card(sheet: Sheet) -> Facts:
     """
     head, body = _split_card(sheet.text)
     fields = Fields(head, sheet.complaints)
-    widgets = [
+    widgets = (
         (item.below("output").text("url"), item.text("text").strip("-"))
         for item in fields.items("widget")
-    ]
+    )
     tags = clean_words(fields.words("tags"))
     return Facts(
         # A template that nobody filled in says nothing.
@@ -94,7 +95,7 @@ def read_card(sheet: Sheet) -> Facts:
         base_models=clean_words(fields.words("base_model")),
         licence=_card_licence(fields),
         mature=True if MATURE in tags else None,
-        pictures=tuple((url, words) for url, words in widgets if url)[:MAX_PICTURES],
+        pictures=tuple(islice((picture for picture in widgets if picture[0]), MAX_PICTURES)),
     )
 
 
