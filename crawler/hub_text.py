@@ -20,8 +20,9 @@ _PHRASE_ENDS = re.compile(r"[,\n，、;；]")
 _CALL = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>[ ,]*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([()\[\]])")
 _BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
-# What a browser reads and shows nobody.
-_UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+# What a browser reads and shows nobody. What has no end is matched as well, or each of thousands
+# of beginnings would be looked for to the end of the text.
+_UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
@@ -96,7 +97,8 @@ def plain_text(markup: Any) -> str:
     """Return what HTML says; text without markup as it is."""
     if not isinstance(markup, str):
         return ""
-    said = _UNSEEN.sub("", markup[: 4 * MAX_DESCRIPTION])
+    cut = markup[: 4 * MAX_DESCRIPTION]
+    said = _UNSEEN.sub(lambda found: "" if found[2] else found[0], cut)
     breaks = _BREAK.sub("\n", said)
     return html.unescape(_TAG.sub("", breaks)).strip()
 
