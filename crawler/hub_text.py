@@ -24,6 +24,8 @@ _BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
 # of beginnings would be looked for to the end of the text.
 _UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# The number of no sign; Python refuses to read one of thousands of digits.
+_NO_SIGN = re.compile(r"&#[0-9]{100,};?")
 
 
 def clean_text(value: Any, limit: int) -> str:
@@ -100,7 +102,7 @@ def plain_text(markup: Any) -> str:
     cut = markup[: 4 * MAX_DESCRIPTION]
     said = _UNSEEN.sub(lambda found: "" if found[2] else found[0], cut)
     breaks = _BREAK.sub("\n", said)
-    return html.unescape(_TAG.sub("", breaks)).strip()
+    return html.unescape(_NO_SIGN.sub("", _TAG.sub("", breaks))).strip()
 
 
 def _as_list(values: Any) -> Iterable[Any]:
