@@ -229,7 +229,14 @@ class RangeError(SourceError):
 
 
 class GoneError(SourceError):
-    """The hub says that there is no such thing (any more)."""
+    """The hub says that there is no such thing (any more).
+
+    `withdrawn`: it was there, and was taken away on purpose.
+    """
+
+    def __init__(self, message: str, *, withdrawn: bool = False) -> None:
+        super().__init__(message)
+        self.withdrawn = withdrawn
 
 
 class AccessDeniedError(SourceError):

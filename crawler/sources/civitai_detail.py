@@ -217,13 +217,20 @@ def _withheld(
     ), None
 
 
+def why_withdrawn(facts: Mapping[str, Any]) -> str:
+    """Say why a whole model cannot be had: of an archived one, no file is listed either."""
+    mode = facts.get("mode")
+    if not mode:
+        return ""
+    return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}")
+
+
 def _reserved(
     facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
 ) -> tuple[str, datetime | None]:
     """Say why a version's file is not for everybody with an account, and until when."""
-    mode = facts.get("mode")
-    if mode:
-        return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}"), None
+    if withdrawn := why_withdrawn(facts):
+        return withdrawn, None
     usage = version.get("usageControl") or "Download"
     if usage != "Download":
         return "its author lets it be used on Civitai only", None

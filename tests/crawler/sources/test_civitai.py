@@ -186,7 +186,6 @@ def test_a_prompt_that_cannot_be_had_today_does_not_become_none(
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"mode": "Archived"}, "archived"),
         ({"mode": "TakenDown"}, "taken it down"),
         ({"mode": "Tomorrow\x1b[2J"}, "Tomorrow [2J"),
         ({"usageControl": "Generation"}, "on Civitai only"),
@@ -204,6 +203,17 @@ def test_what_is_not_given_is_listed_with_its_reason(
     assert why in first.withheld
     assert first.withheld_until is None
     assert {record.withheld for record in others} == {""}
+
+
+def test_an_archived_model_lists_no_file_and_says_why(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    hub.entries[0]["mode"] = "Archived"
+
+    refused, *others = source.list_adapters()
+
+    assert refused == Refusal("civitai", "10", "its author has archived it")
+    assert len(others) == 4
 
 
 @pytest.mark.parametrize("field", ["paidAccess", "earlyAccessEndsAt"])
