@@ -279,7 +279,11 @@ class CivitaiSource(HubSource):
             return []
         if place < MAX_DETAILS and tells_prompts(version) and any(map(self.wants, records)):
             # Only the answer about a version alone has prompts of its images.
-            told = self._ask(f"model-versions/{number}")
+            try:
+                told = self._ask(f"model-versions/{number}")
+            except GoneError:
+                # As for one that is listed and not rated yet.
+                return records
             if read_id(told.get("id")) != number:
                 raise SourceError(f"Civitai answered about another version than {number}")
             images = as_list(told.get("images")) or version.get("images")

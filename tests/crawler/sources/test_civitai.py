@@ -183,6 +183,18 @@ def test_a_prompt_that_cannot_be_had_today_does_not_become_none(
     assert [type(item) for item in found] == [Refusal] * 5
 
 
+def test_a_version_that_is_not_there_alone_is_listed_without_prompts(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub lists versions that are not rated yet, and has no answer about one of them."""
+    monkeypatch.setattr(hub, "find_version", lambda number: None)
+
+    found = records(source)
+
+    assert names(found) == NAMES
+    assert {cover.prompt for record in found for cover in record.covers} == {None}
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
