@@ -13,6 +13,7 @@ AutoLoraError
       RangeError
       GoneError
       AccessDeniedError
+      NoAdapterError
       FolderError
     DownloadError
       FileTooLargeError
@@ -241,6 +242,10 @@ class GoneError(SourceError):
 
 class AccessDeniedError(SourceError):
     """The hub gives this only to others: another account, or one that pays."""
+
+
+class NoAdapterError(SourceError):
+    """A repository is there and tells its files, of which none is an adapter (any more)."""
 
 
 class DownloadError(CrawlerError):

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
 from crawler.download import place
-from crawler.errors import GoneError, SourceError
+from crawler.errors import GoneError, NoAdapterError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile
@@ -28,6 +28,7 @@ from crawler.sources.civitai_detail import (
     ListedModel,
     base_model_words,
     changed_at,
+    has_no_adapter,
     is_lora,
     read_listed,
     read_model_id,
@@ -256,9 +257,10 @@ class CivitaiSource(HubSource):
             for record in self._read_version(facts, version, listed, place)
         ]
         if not records:
-            raise SourceError(
-                why_withdrawn(facts) or "none of its versions lists a safetensors file"
-            )
+            if withdrawn := why_withdrawn(facts):
+                raise SourceError(withdrawn)
+            kind = NoAdapterError if has_no_adapter(facts) else SourceError
+            raise kind("none of its versions lists a safetensors file")
         yield from records
 
     def _read_version(

@@ -126,6 +126,13 @@ def find_files(version: Mapping[str, Any]) -> list[FileRecord]:
     return list(found.values())
 
 
+def has_no_adapter(facts: Mapping[str, Any]) -> bool:
+    """Whether a model's versions tell their files, and none is an adapter."""
+    versions = versions_of(facts)
+    told = all(isinstance(version.get("files"), list) for version in versions)
+    return bool(versions) and told and not any(map(find_files, versions))
+
+
 def _read_file(file: Any, name: str) -> FileRecord:
     kilobytes, sha256 = file.get("sizeKB"), as_dict(file.get("hashes")).get("SHA256")
     known = type(kilobytes) in (int, float) and 0 < kilobytes < 2**40

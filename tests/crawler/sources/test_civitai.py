@@ -13,7 +13,7 @@ from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, SweptSource
 from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
-from crawler.sources.civitai_detail import find_files, read_listed, read_version
+from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
@@ -215,6 +215,25 @@ def test_what_is_not_given_is_listed_with_its_reason(
     assert why in first.withheld
     assert first.withheld_until is None
     assert {record.withheld for record in others} == {""}
+
+
+def test_a_model_without_any_file_of_safetensors_is_told_of(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    (hub.folder / "cat.zip").write_bytes(b"PK")
+    hub.entries[0]["file"] = "cat.zip"
+
+    refused, *others = source.list_adapters()
+
+    assert refused == Refusal(
+        "civitai", "10", "none of its versions lists a safetensors file", is_empty=True
+    )
+    assert len(others) == 4
+
+
+@pytest.mark.parametrize("versions", [None, [], [{"id": 1}], [{"id": 1, "files": None}]])
+def test_a_model_that_does_not_tell_its_files_may_have_some(versions: Any) -> None:
+    assert has_no_adapter({"modelVersions": versions}) is False
 
 
 def test_an_archived_model_lists_no_file_and_says_why(
