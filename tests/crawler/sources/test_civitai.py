@@ -514,6 +514,27 @@ def test_each_adapter_of_a_version_counts_once(
     assert [file.name for file in found] == ["ink_high_noise.safetensors", *taken]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "taken"),
+    [
+        ({"fp": "fp16", "size": "pruned"}, ["Ink_v1-2.safetensors"]),
+        ({"fp": "fp32", "size": "pruned"}, []),
+        ({"fp": "fp16", "size": "full"}, []),
+    ],
+)
+def test_files_of_one_name_are_told_by_their_precision(
+    metadata: dict[str, str], taken: list[str]
+) -> None:
+    """The hub names all files of a DoRA's version by the model and the version."""
+    facts = {"name": "Ink_v1.safetensors", "type": "Model"}
+    first = facts | {"id": 1, "metadata": {"fp": "fp16", "size": "pruned"}}
+    second = facts | {"id": 2, "metadata": metadata}
+
+    found = find_files({"files": [first, second]})
+
+    assert [file.name for file in found] == ["Ink_v1.safetensors", *taken]
+
+
 def test_adapters_of_one_version_are_told_by_their_files() -> None:
     files = [
         {"name": f"ink_{noise}.safetensors", "type": "Model", "primary": noise == "high", "id": n}
