@@ -46,9 +46,9 @@ CRAWLER: dict[str, set[str]] = {
     },
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text",
-        "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config", "pictures",
-        "records",
+        "addresses", "covers", "disk", "download", "errors", "file_names", "filters",
+        "foreign_text", "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config",
+        "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
