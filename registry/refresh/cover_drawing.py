@@ -30,6 +30,7 @@ from registry.fusion.errors import (
     BaseModelError,
     DeviceMemoryError,
     GatesFileError,
+    GatesMismatchError,
     GenerationCancelledError,
 )
 from registry.fusion.options import Drawing, Mode, StepCallback
@@ -54,7 +55,8 @@ SAYS_NOTHING = re.compile(
 
 # What a person has to mend before any cover can be drawn, and all others would meet.
 NOTHING_CAN_BE_DRAWN = (
-    BaseModelError, BlobStoreError, DeviceMemoryError, GatesFileError, MissingExtraError,
+    BaseModelError, BlobStoreError, DeviceMemoryError, GatesFileError, GatesMismatchError,
+    MissingExtraError,
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from registry.db.blob_names import named_blobs
 from registry.db.drawn_covers import MOST_FAILURES, DrawnCover
 from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, Cover
-from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.errors import GatesMismatchError, GenerationCancelledError
 from registry.fusion.options import StepCallback
 from registry.refresh.cover_drawing import HELD_AS, CoverDrawing, words_of
 from registry.refresh.pipeline import Pipeline, StepProgress
@@ -233,6 +233,18 @@ def failures(registry: Registry) -> dict[str, int]:
     with registry.sessions() as session:
         counts = {one.adapter_id: one.failures for one in session.scalars(select(DrawnCover))}
     return {name: counts[at] for name, at in ids(registry).items() if at in counts}
+
+
+def test_gates_of_another_base_are_told_of_once_and_no_adapter_is_to_blame(
+    registry: Registry, drawing: CoverDrawing, folder: Path
+) -> None:
+    def mismatch(done: int, total: int) -> None:
+        raise GatesMismatchError("flux.1-dev", "demo-flux-tiny")
+
+    [message] = told(refresh(registry, folder, progress=mismatch))
+
+    assert message.startswith("the gates are for")
+    assert failures(registry) == {}
 
 
 def test_a_bucket_that_is_away_is_told_of_once_and_no_adapter_is_to_blame(
