@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from crawler.sources.folder import FolderSource
 from registry.api.app import create_app
@@ -75,6 +75,25 @@ def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
         registry.take_back(fox)
     with pytest.raises(AdapterNotFoundError):
         registry.remove(10**9)
+
+
+def test_what_was_refused_before_is_refused_again_when_it_is_taken_back(
+    registry: Registry, folder: Path
+) -> None:
+    """Its file was read by this reader, and is not read again to say why."""
+    factors = {name: (down * float("nan"), up) for name, (down, up) in make_factors().items()}
+    write_adapter(folder / "fox.safetensors", factors)
+    refresh(registry, folder)
+    with registry.sessions() as session:
+        fox = session.scalars(select(Adapter).where(Adapter.name == "fox")).one()
+    assert fox.refusal
+
+    registry.remove(fox.id)
+    registry.take_back(fox.id)
+    refresh(registry, folder)
+
+    card = registry.adapter(fox.id).card
+    assert (card.state, card.refusal) == ("refused", fox.refusal)
 
 
 def test_it_is_taken_out_and_back_over_http_and_on_its_page(
