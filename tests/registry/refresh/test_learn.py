@@ -34,7 +34,7 @@ from registry.refresh import learn
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.steps.read import read_stored
 from registry.service import Registry
-from tests.builders import TEXT_ENCODER, add_adapter
+from tests.builders import TEXT_ENCODER, add_adapter, axis
 from tests.encoder.builders import planted_factors, write_adapter
 from tests.registry.db.test_records import make_record
 
@@ -185,6 +185,25 @@ def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_b
         assert find_active(session, "demo-flux-tiny") is None
     with pytest.raises(PromotionError, match="no encoder is active"):
         registry.roll_back("demo-flux-tiny")
+
+
+def test_an_encoder_that_may_not_serve_leaves_nothing_behind(registry: Registry) -> None:
+    """Each night would train another, and embed the whole index by it."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 90)
+    first = registry.learn("demo-flux-tiny")
+    with registry.sessions.begin() as session:
+        add_taught(session, 240, seed=1)
+        # It is found by its weights, and has no sketch that another encoder could read.
+        add_adapter(session, embedding=axis(0))
+
+    with pytest.raises(PromotionError, match="was learned and is given up"):
+        registry.learn("demo-flux-tiny")
+
+    with registry.sessions() as session:
+        assert session.scalars(select(Encoder.name)).all() == [first.encoder]
+        assert len(session.scalars(select(WeightEmbedding.file_sha256)).all()) == 91
+        assert require_active(session).name == first.encoder
 
 
 def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
