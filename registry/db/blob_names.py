@@ -11,6 +11,7 @@ from registry.db.drawn_covers import DrawnCover
 from registry.db.encoder_models import Encoder, SketchBasis
 from registry.db.models import Adapter, Cover, File
 from registry.db.pending import ALIVE
+from registry.db.sketch_bases import is_latest
 
 # Rows that come at a time, so that memory does not grow with the index.
 ROWS = 5_000
@@ -45,7 +46,7 @@ def named_blobs(session: Session) -> Iterator[NamedBlob]:
         select(DrawnCover.sha256, null(), literal("cover")).where(drawn),
         select(DrawnCover.thumbnail_sha256, null(), literal("cover")).where(drawn),
         select(Encoder.checkpoint_sha256, null(), literal("encoder")),
-        select(SketchBasis.basis_sha256, null(), literal("sketch basis")),
+        select(SketchBasis.basis_sha256, null(), literal("sketch basis")).where(is_latest()),
     )
     for row in session.execute(query, execution_options={"yield_per": ROWS}):
         yield NamedBlob(*row)

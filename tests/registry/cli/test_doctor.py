@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.drawn_covers import DrawnCover
+from registry.db.encoder_models import SketchBasis
 from registry.db.migrate import newest_revision
 from registry.db.models import Adapter, Cover, File
 from registry.errors import DatabaseRightsError
@@ -211,6 +212,22 @@ def test_blobs_are_told_of_with_what_has_them_again(whole: Registry) -> None:
 
     assert any("encoder" in line and "`autolora encoders add FILE`" in line for line in said)
     assert any("file" in line and "`autolora refresh --full`" in line for line in said)
+
+
+def test_a_lost_basis_of_sketches_is_missed_until_another_is_learned(whole: Registry) -> None:
+    add_basis(whole, "a" * 64)
+
+    assert "sketch basis aaaaaaaaaaaa…" in found(whole)["blobs"].said
+    assert "`autolora train-encoder --new-basis" in found(whole)["blobs"].said
+
+    add_basis(whole, whole.blobs.put_bytes(b"a basis"))
+    assert found(whole) == {}
+
+
+def add_basis(registry: Registry, sha256: str) -> None:
+    """Let a blob be the latest basis of a family."""
+    with registry.sessions.begin() as session:
+        session.add(SketchBasis(family="flux.1", version=sha256, basis_sha256=sha256, files=100))
 
 
 @pytest.mark.usefixtures("environment")
