@@ -173,10 +173,14 @@ class NightWatch:
         So what could not be learned from tonight is tried again, however little is added.
         """
         try:
-            lesson = self._learner.learn(base_model, silent)
+            with one_line_errors():
+                lesson = self._learner.learn(base_model, silent)
         except (DiskError, DatabaseLostError):
             raise
-        except AutoLoraError as error:
+        except Exception as error:
+            # Any: what a stranger's files teach wrongly is this family's alone.
+            if not isinstance(error, AutoLoraError):
+                log.exception("%s broke its lesson", base_model)
             return {"outcome": one_line(error)}
         return {
             "examples": examples,

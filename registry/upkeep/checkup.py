@@ -48,7 +48,9 @@ NO_BLOB = "0" * 64
 FETCHES = "`autolora refresh --full`, with the `--source` that they came from, fetches them again"
 MENDS = {
     "encoder": "`autolora encoders add FILE` registers it again, of the file that it was made of",
-    "sketch basis": "only a backup has it",
+    "sketch basis": (
+        "`autolora train-encoder --new-basis --base-model NAME` learns another, or a backup has it"
+    ),
 }
 # What making images needs, as packages are called.
 FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
