@@ -165,3 +165,24 @@ def test_copies_of_what_came_do_not_follow_as_results_of_their_own(
     found = [id_ for page in pages(registry, "fox", 10) for id_ in ids(page)]
 
     assert len(found) == files
+
+
+@pytest.mark.parametrize("name", ["paper", "origami"])
+def test_what_a_copy_far_behind_literally_is_comes_with_it(registry: Registry, name: str) -> None:
+    """Whether what is ranked perhaps fits by itself, or probably is something else."""
+    like = embed(registry, "paper fox")
+    with registry.sessions.begin() as session:
+        for _ in range(70):
+            add_adapter(session, name="paper fox", words="paper fox", downloads=1000)
+        ranked = add_adapter(session, name=name, words=name, captions=[("paper fox", like)])
+        copy = add_adapter(
+            session, name="paper fox", words="paper fox", file_sha256=ranked.file_sha256
+        )
+        both = {ranked.id, copy.id}
+
+    hits = [result.hit for page in pages(registry, "paper fox", 20) for result in page.results]
+
+    [found] = [hit for hit in hits if both & {hit.adapter_id, *hit.also}]
+    assert {found.adapter_id, *found.also} == both
+    assert found.band == "fits"
+    assert len(hits) == 71
