@@ -312,10 +312,10 @@ class Finder:
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
             check_filters(session, filters)
-            filters = replace(filters.of(base_model), variants=False)
             # A sibling's adapters can be loaded, and seldom do good.
             drawn = related_base_models(known_name(base_model), siblings=False)
-            space = Space(self._encoders.find(session, base_model)[0], tuple(drawn))
+            filters = replace(filters, base_models=drawn, variants=False)
+            space = Space(self._encoders.find(session, base_model)[0], drawn)
             chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from encoder.text_encoder import load_text_encoder
-from registry.db.encoder_models import Encoder
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import File
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import (
@@ -23,8 +23,8 @@ from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
 from registry.text.word_segmentation import segment, segment_places
-from tests.builders import TEXT_ENCODER, active_encoder, add_adapter
-from tests.registry.conftest import add_real_encoder, embed
+from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encoder
+from tests.registry.conftest import add_real_encoder, embed, save_checkpoint
 
 
 def test_weights_find_what_nobody_described(registry: Registry) -> None:
@@ -272,6 +272,32 @@ def test_all_base_models_are_searched_at_once(registry: Registry) -> None:
     assert all(result.hit.band == "fits" for result in page.results[:3])
     assert page.base_models == ()
     assert set(page.found) == set(names)
+
+
+def test_what_leaves_its_variant_open_is_asked_by_one_encoder(registry: Registry) -> None:
+    """Another of the family puts it elsewhere, by queries of its own."""
+    add_real_encoder(registry, "flux.1-dev")
+    fox, train = embed(registry, "a fox"), embed(registry, "a steam locomotive")
+    with registry.sessions.begin() as session:
+        dev = active_encoder(session, "flux.1-dev")
+        open_name = add_adapter(session, base_model="flux.1", embedding=fox, encoder=dev)
+        add_adapter(session, base_model="flux.1-dev", embedding=train, encoder=dev)
+    [alone, _] = registry.search("a fox").results
+    path = save_checkpoint(registry, "negated", "flux.1-schnell", negated=True)
+    checkpoint = registry.blobs.put_file(path)
+    with registry.sessions.begin() as session:
+        schnell = add_encoder(
+            session, name="negated", base_model="flux.1-schnell", checkpoint_sha256=checkpoint
+        )
+        add_adapter(session, base_model="flux.1-schnell", embedding=train)
+        session.add(
+            WeightEmbedding(file_sha256=open_name.file_sha256, encoder_id=schnell.id, embedding=fox)
+        )
+
+    [first, *_] = registry.search("a fox").results
+
+    assert first.card.id == alone.card.id == open_name.id
+    assert first.hit.signals["weights"] == alone.hit.signals["weights"]
 
 
 def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> None:
