@@ -146,7 +146,7 @@ class Finder:
                 begin_snapshot(session)
                 opening = ask_opening(session)
                 query = SearchQuery(
-                    pasted.plain_words, filters, paging.limit, called=pasted.called_names
+                    pasted.plain_words, filters, paging.limit, called=pasted.pointers
                 )
                 question = put(session, query, self._text_encoder)
             opened = opening()
@@ -305,8 +305,7 @@ class Finder:
             NothingFoundError: there is none.
             CalledAdapterError: one that the prompt calls for is not here.
         """
-        prompt = _checked(prompt)
-        pasted = read_pasted(prompt)
+        pasted = read_pasted(_checked(prompt))
         if pasted.called[:k]:
             return self._called(pasted, k, filters)
         with self._snapshot() as session:
@@ -316,11 +315,14 @@ class Finder:
             drawn = related_base_models(known_name(base_model), siblings=False)
             filters = replace(filters, base_models=drawn, variants=False)
             space = Space(self._encoders.find(session, base_model)[0], drawn)
-            chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
+            candidates = find_candidates(
+                session, pasted.plain_words, filters, self._text_encoder, space
+            )
+            chosen = choose(candidates, k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
-            nearness = self._nearness(session, prompt, list(cards.values()))
+            nearness = self._nearness(session, pasted.text, list(cards.values()))
         if not chosen:
-            raise NothingFoundError(prompt, filters.base_models[0])
+            raise NothingFoundError(pasted.text, filters.base_models[0])
         return [
             Choice(
                 cards[candidate.adapter_id],

@@ -333,6 +333,27 @@ def test_a_pasted_prompt_finds_the_files_that_it_calls_for(registry: Registry) -
     assert (only.results[0].card.id, only.results[0].hit.exact) == (ghibli.id, True)
 
 
+def test_what_a_picture_was_to_be_without_is_not_found_by_its_pasted_data(
+    registry: Registry,
+) -> None:
+    add_real_encoder(registry)
+    sha256 = "68bbf6e368" + 54 * "0"
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="v1", embedding=embed(registry, "a fox"))
+        train = add_adapter(session, name="steam train", embedding=embed(registry, "steam train"))
+        ink = add_adapter(session, name="Ink", file_name="0446.safetensors", file_sha256=sha256)
+    settings = "\nNegative prompt: steam train\nSteps: 20, Sampler: Euler a, CFG scale: 7"
+
+    page = registry.search(f"(a fox:1.2){settings}")
+    [choice] = registry.choose(f"(a fox:1.2){settings}")
+    hashed = registry.search(f'a fox, <lora:x:1>{settings}, Lora hashes: "x: 68bbf6e368"')
+
+    assert page.results[0].card.id == choice.card.id == fox.id
+    assert choice.part == "fox"
+    assert [r.hit.band for r in page.results if r.card.id == train.id] == ["probably not"]
+    assert [r.card.id for r in hashed.results[:2]] == [ink.id, fox.id]
+
+
 def test_what_a_prompt_calls_for_is_chosen_at_the_strength_that_it_says(
     registry: Registry,
 ) -> None:
