@@ -207,7 +207,6 @@ class Finder:
             AdapterNotFoundError: one of the adapters is not there.
         """
         text = asked = _checked(text) if text.strip() else ""
-        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
         wish = read_wish(what_is_asked(text))
         if wish.unwanted:
             away = [*([likes.unlike_text] if likes.unlike_text else []), *wish.unwanted]

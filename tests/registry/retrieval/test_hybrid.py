@@ -693,6 +693,24 @@ def test_likes_are_unlike_what_a_text_does_not_want(registry: Registry) -> None:
     assert page.text == "cat, not neon"
 
 
+@pytest.mark.parametrize("nothing", [" ", "\0"])
+def test_texts_that_say_nothing_ask_for_nothing(registry: Registry, nothing: str) -> None:
+    fox = embed(registry, "fox")
+    with registry.sessions.begin() as session:
+        first, second = (
+            add_adapter(session, name="fox", words="fox", captions=[("fox", fox)]).id
+            for _ in range(2)
+        )
+
+    plain = registry.search("fox", likes=Likes(unlike_text=nothing))
+    listed = registry.search(nothing, likes=Likes(unlike_text=nothing))
+    alike = registry.search(nothing, likes=Likes(like=(first,)))
+
+    assert plain.results == registry.search("fox").results
+    assert {card.id for card in listed.listed} == {first, second}
+    assert [result.card.id for result in alike.results] == [second]
+
+
 def test_an_image_is_not_made_with_what_its_prompt_is_without(registry: Registry) -> None:
     add_real_encoder(registry)
     with registry.sessions.begin() as session:
