@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.duplicates import content_of, contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
@@ -226,7 +226,7 @@ def _found(ranked: Sequence[SearchHit]) -> dict[int, str]:
 def _read(position: list[object]) -> _Place:
     match position:
         case [list(to_come), list(behind), list(shown), int() | None as last] if all(
-            isinstance(id_, int) for id_ in (*to_come, *behind, *shown)
+            map(is_bigint, (*to_come, *behind, *shown, 0 if last is None else last))
         ):
             return _Place(to_come, behind, shown, last)
     raise CursorError

@@ -1,8 +1,11 @@
 """A ranked answer, page by page."""
 
+from typing import Any
+
 import pytest
 
 from registry.db.models import Adapter
+from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.results import SearchPage
@@ -77,6 +80,19 @@ def test_a_cursor_of_another_question_is_refused(registry: Registry) -> None:
         registry.search("fox", limit=1, filters=Filters(authors=("someone",)), cursor=cursor)
     with pytest.raises(CursorError):
         registry.search("fox", cursor="none of ours")
+
+
+@pytest.mark.parametrize(
+    "position",
+    [[[True], [], [], 0], [[1], [10**30], [], 0], [[1], [], [], True], [[1], [], [], 10**30]],
+)
+def test_a_position_that_nobody_gave_is_refused(registry: Registry, position: list[Any]) -> None:
+    """PostgreSQL would refuse it, as an error of ours."""
+    add_foxes(registry, 3)
+    cursor = write_cursor(("fox", (), Filters()), position)
+
+    with pytest.raises(CursorError):
+        registry.search("fox", cursor=cursor)
 
 
 def test_an_answer_counts_what_it_found_of_each_base_model(registry: Registry) -> None:
