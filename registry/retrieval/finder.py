@@ -49,7 +49,7 @@ from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
 from registry.retrieval.ranking import Match, SearchHit, fold
-from registry.retrieval.remembered import Remembered
+from registry.retrieval.remembered import Remembered, weigh
 from registry.retrieval.results import (
     Choice,
     DuplicatesPage,
@@ -77,6 +77,7 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
+from registry.text.cached_encoder import LONGEST_KEPT
 from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.prompt_phrases import texts_of
 from registry.text.request_frames import what_is_asked
@@ -175,7 +176,9 @@ class Finder:
             next=paged.next,
             sort=paging.sort,
         )
-        self.remembered.keep(asked, opened.state, page, len(results))
+        if len(text) <= LONGEST_KEPT:
+            texts = (text, paging.cursor or "", page.next or "")
+            self.remembered.keep(asked, opened.state, page, weigh(len(results), page.ranked, texts))
         return page
 
     def _page(
