@@ -52,6 +52,20 @@ def test_statements_of_a_search_stay_prepared(registry: Registry) -> None:
     assert any("listing_words" in statement for statement in found)
 
 
+def test_few_descriptions_are_asked_for_once(registry: Registry) -> None:
+    """By the index, it would be found only then that there are no more to find."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox")
+
+    for number in range(7):
+        registry.search(f"fox {number}")
+
+    with registry.sessions.begin() as session:
+        found = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    [asked] = [one for one in found if "= description_embeddings.adapter_id" in one]
+    assert "+ 0 LIMIT" in asked
+
+
 def test_what_is_told_of_a_database_is_believed_for_a_while(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
