@@ -469,7 +469,7 @@ class Finder:
         """
         if not known:
             raise NothingIndexedError
-        check_filters(session, filters)
+        check_filters(session, filters, known)
         if not _names_some(filters):
             return known
         meant = set(known)

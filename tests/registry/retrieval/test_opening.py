@@ -66,6 +66,20 @@ def test_few_descriptions_are_asked_for_once(registry: Registry) -> None:
     assert "+ 0 LIMIT" in asked
 
 
+def test_base_models_are_asked_for_once(registry: Registry) -> None:
+    """Also where one is named, which has to be among them."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox")
+
+    for number in range(7):
+        registry.search(f"fox {number}", "demo-flux-tiny")
+
+    with registry.sessions.begin() as session:
+        found = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    [asked] = [one for one in found if "WITH RECURSIVE" in one and "base_model" in one]
+    assert "AS base_models" in asked
+
+
 def test_what_is_told_of_a_database_is_believed_for_a_while(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
