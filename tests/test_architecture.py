@@ -98,14 +98,15 @@ REGISTRY: dict[str, set[str]] = {
     "picture_search": {"blobs", "config", "db", "fusion", "refresh", "retrieval"},
     "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
     "search_service": {
-        "config", "db", "errors", "open_registry", "picture_search", "retrieval",
+        "config", "db", "errors", "open_registry", "picture_search", "retrieval", "text",
     },
     "image_service": {
         "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
         "search_service",
     },
     "service": {
-        "administration", "db", "image_service", "own_folders", "refresh", "text", "upkeep",
+        "administration", "db", "errors", "image_service", "own_folders", "refresh", "text",
+        "upkeep",
     },
     "api": {
         "advice", "config", "connection", "db", "errors", "faults", "fusion", "image_states",
