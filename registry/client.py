@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -61,8 +62,11 @@ if TYPE_CHECKING:
 MOST_IN_ZIP = 100
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
-# Characters of a text; what is longer is sent as a body.
+# Characters of a text, bytes of what every proxy passes (8 kB with path and host), and parameters
+# that our admission takes; what is more is sent as a body.
 MOST_IN_ADDRESS = 2000
+MOST_QUERY_BYTES = 8000
+MOST_PARAMETERS = 100
 # Filters that the API takes as texts, whatever they bound.
 IN_WORDS = ("min_size", "max_size", "updated_since", "updated_before")
 # How often it is asked how far a sheet is.
@@ -113,19 +117,21 @@ class Client(Connection):
         `text` may be left out.
         """
         likes = LikesAsked.read(like, unlike, unlike_text)
-        asked = {
-            "q": read_question("text", text),
-            "like": list(likes.like),
-            "unlike": list(likes.unlike),
-            "unlike_text": likes.unlike_text,
-            **_page(PageAsked.read(limit, cursor, sort, seed)),
-            **_filters(filters),
-        }
+        asked = _given(
+            {
+                "q": read_question("text", text),
+                "like": list(likes.like),
+                "unlike": list(likes.unlike),
+                "unlike_text": likes.unlike_text,
+                **_page(PageAsked.read(limit, cursor, sort, seed)),
+                **_filters(filters),
+            }
+        )
         shape = TypeAdapter(SearchAnswer)
-        # Addresses of 8 kB pass every proxy; most questions are asked by one, which caches know.
-        if max(len(asked["q"]), len(asked["unlike_text"])) > MOST_IN_ADDRESS:
-            return self._ask("POST", "/v1/search", shape, json=_given(asked))
-        return self.get("/v1/search", _given(asked), shape)
+        # Most questions are asked by an address, which caches know.
+        if max(len(asked["q"]), len(asked["unlike_text"])) > MOST_IN_ADDRESS or _is_long(asked):
+            return self._ask("POST", "/v1/search", shape, json=asked)
+        return self.get("/v1/search", asked, shape)
 
     def search_picture(
         self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
@@ -481,6 +487,12 @@ def _filters(options: Mapping[str, Any]) -> dict[str, Any]:
         is_said = name in IN_WORDS
         words[name] = list(value) if isinstance(value, tuple) else str(value) if is_said else value
     return words
+
+
+def _is_long(asked: Mapping[str, Any]) -> bool:
+    """Whether what is asked for is more than an address holds."""
+    query = urlencode(encodable(asked), doseq=True)
+    return len(query) > MOST_QUERY_BYTES or query.count("&") >= MOST_PARAMETERS
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

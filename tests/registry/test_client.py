@@ -30,9 +30,11 @@ from registry.fusion.exports.adapters import exported
 from registry.local import LocalReader
 from registry.retrieval.errors import FilterError, SearchError
 from registry.service import Registry
+from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
 from tests.registry.api.routes.test_exports import recipe_of
 from tests.registry.api.servers import served
+from tests.registry.fusion.builders import BASE_MODEL
 from tests.registry.test_remote import HOST, App
 
 
@@ -147,6 +149,30 @@ def test_a_long_question_goes_through_a_server(registry: Registry, client: Clien
     for question in ("a fox " * 1600, "狐" * 10_000):
         found = client.search(question, unlike_text="\ud800" * 10_000, **filters)
         assert [result.adapter.id for result in found.results] == [fox]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"text": "狐" * 1000},
+        {"text": "a fox " * 300, "unlike_text": "狐狸" * 950},
+        {"text": "狐" * 1900, "unlike_text": "狐" * 1900},
+        {"text": "fox", "author": ["someone"] * 20, "hub": ["modelscope"] * 20}
+        | {"base_model": [BASE_MODEL] * 20, "family": [BASE_MODEL] * 20, "tag": ["animal"] * 20},
+    ],
+)
+def test_a_question_that_no_address_holds_is_sent_as_a_body(
+    registry: Registry, asked: dict[str, Any]
+) -> None:
+    """Proxies refuse addresses beyond 8 kB, and a server more than a hundred of their parts."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", tags=["animal"])
+    app = App(registry)
+    with Client(HOST, transport=app) as client:
+        client.search(**asked)
+        client.search("fox")
+
+    assert app.methods == ["POST", "GET"]
 
 
 def test_advice_from_there_is_a_command_here(client: Client) -> None:

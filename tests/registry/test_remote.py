@@ -44,9 +44,11 @@ class App(httpx.BaseTransport):
     def __init__(self, registry: Registry) -> None:
         self.app = create_app(registry)
         self._client = TestClient(self.app, base_url=HOST)
+        self.methods: list[str] = []
         self.paths: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.methods.append(request.method)
         self.paths.append(request.url.path)
         answer = self._client.request(
             request.method,
