@@ -44,7 +44,16 @@ from registry.retrieval.given_values import (
     read_text,
     read_whole,
 )
-from registry.retrieval.terms import SORTS, STATES, FilterOptions, FoundSort, Sort, State
+from registry.retrieval.terms import (
+    MATURITIES,
+    SORTS,
+    STATES,
+    FilterOptions,
+    FoundSort,
+    Maturity,
+    Sort,
+    State,
+)
 from registry.saving import own_name, save_new, save_whole
 
 if TYPE_CHECKING:
@@ -180,9 +189,10 @@ class Client(Connection):
         cursor: str | None = None,
         sort: FoundSort = "relevance",
         seed: int = 0,
+        mature: Maturity = "any",
     ) -> SimilarAnswer:
         """Return adapters of the same family, those with the most similar weights first."""
-        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed)))
+        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed))) | _rated(mature)
         path = f"/v1/adapters/{read_id(adapter_id)}/similar"
         return self.get(path, asked, TypeAdapter(SimilarAnswer))
 
@@ -201,14 +211,19 @@ class Client(Connection):
         return self.get(path, asked, TypeAdapter(DuplicateListAnswer))
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
     ) -> Sequence["ChoiceAnswer"]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
         from registry.api.schemas.fuse import ChoiceAnswer
 
         k, prompt = read_whole("k", k, 1, MOST_CHOSEN), read_text("prompt", prompt)
         base_model = read_text("base_model", base_model) or None
-        asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
+        asked = _given({"prompt": prompt, "k": k, "base_model": base_model}) | _rated(mature)
         return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
 
     def status(self) -> "StatusAnswer":
@@ -283,6 +298,7 @@ class Client(Connection):
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         mode: "Mode" = "gated",
         check: bool = True,
         progress: "StepCallback | None" = None,
@@ -300,6 +316,7 @@ class Client(Connection):
             "base_model": base_model,
             "mode": mode,
             "check": check,
+            **_rated(mature),
             **_how(drawing),
         }
         return self._draw("/v1/fuse", json.dumps(encodable(_given(asked))).encode(), progress)
@@ -329,6 +346,7 @@ class Client(Connection):
         k: int = 3,
         adapters: Sequence[int] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         progress: "StepCallback | None" = None,
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":
@@ -340,7 +358,7 @@ class Client(Connection):
             "adapters": None if adapters is None else _named(adapters, None),
             "base_model": base_model,
         }
-        return self._sheet(asked | _how(drawing), progress)
+        return self._sheet(asked | _rated(mature) | _how(drawing), progress)
 
     def _sheet(self, asked: dict[str, Any], progress: "StepCallback | None") -> "Image":
         """Have a sheet drawn behind the answer; who stops waiting gives it up."""
@@ -487,6 +505,12 @@ def _filters(options: Mapping[str, Any]) -> dict[str, Any]:
         is_said = name in IN_WORDS
         words[name] = list(value) if isinstance(value, tuple) else str(value) if is_said else value
     return words
+
+
+def _rated(mature: Maturity) -> dict[str, Maturity]:
+    """Return the filter in the words of the API; "any" asks for nothing."""
+    mature = check_choice("mature", mature, MATURITIES)
+    return {} if mature == "any" else {"mature": mature}
 
 
 def _is_long(asked: Mapping[str, Any]) -> bool:

@@ -164,6 +164,7 @@ class Desk:
                     k=asked.k,
                     adapters=ids,
                     base_model=asked.base_model,
+                    mature=asked.mature,
                     progress=progress,
                     preview=preview,
                     **asked.drawing,
