@@ -207,7 +207,10 @@ class ToolServer(MCPServer):
 
     def __init__(self, arguments: Mapping[str, Sequence[str]]) -> None:
         """Begin without tools; `arguments` are the names that each is to take."""
-        super().__init__("autolora", instructions=INSTRUCTIONS, version=own_version())
+        # The tools stay what they are: a stream of their changes would be an answer without end.
+        super().__init__(
+            "autolora", instructions=INSTRUCTIONS, version=own_version(), subscriptions=False
+        )
         self._arguments = arguments
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
