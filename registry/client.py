@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -43,7 +44,16 @@ from registry.retrieval.given_values import (
     read_text,
     read_whole,
 )
-from registry.retrieval.terms import SORTS, STATES, FilterOptions, FoundSort, Sort, State
+from registry.retrieval.terms import (
+    MATURITIES,
+    SORTS,
+    STATES,
+    FilterOptions,
+    FoundSort,
+    Maturity,
+    Sort,
+    State,
+)
 from registry.saving import own_name, save_new, save_whole
 
 if TYPE_CHECKING:
@@ -61,8 +71,11 @@ if TYPE_CHECKING:
 MOST_IN_ZIP = 100
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
-# Characters of a text; what is longer is sent as a body.
+# Characters of a text, bytes of what every proxy passes (8 kB with path and host), and parameters
+# that our admission takes; what is more is sent as a body.
 MOST_IN_ADDRESS = 2000
+MOST_QUERY_BYTES = 8000
+MOST_PARAMETERS = 100
 # Filters that the API takes as texts, whatever they bound.
 IN_WORDS = ("min_size", "max_size", "updated_since", "updated_before")
 # How often it is asked how far a sheet is.
@@ -113,19 +126,21 @@ class Client(Connection):
         `text` may be left out.
         """
         likes = LikesAsked.read(like, unlike, unlike_text)
-        asked = {
-            "q": read_question("text", text),
-            "like": list(likes.like),
-            "unlike": list(likes.unlike),
-            "unlike_text": likes.unlike_text,
-            **_page(PageAsked.read(limit, cursor, sort, seed)),
-            **_filters(filters),
-        }
+        asked = _given(
+            {
+                "q": read_question("text", text),
+                "like": list(likes.like),
+                "unlike": list(likes.unlike),
+                "unlike_text": likes.unlike_text,
+                **_page(PageAsked.read(limit, cursor, sort, seed)),
+                **_filters(filters),
+            }
+        )
         shape = TypeAdapter(SearchAnswer)
-        # Addresses of 8 kB pass every proxy; most questions are asked by one, which caches know.
-        if max(len(asked["q"]), len(asked["unlike_text"])) > MOST_IN_ADDRESS:
-            return self._ask("POST", "/v1/search", shape, json=_given(asked))
-        return self.get("/v1/search", _given(asked), shape)
+        # Most questions are asked by an address, which caches know.
+        if max(len(asked["q"]), len(asked["unlike_text"])) > MOST_IN_ADDRESS or _is_long(asked):
+            return self._ask("POST", "/v1/search", shape, json=asked)
+        return self.get("/v1/search", asked, shape)
 
     def search_picture(
         self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
@@ -174,9 +189,10 @@ class Client(Connection):
         cursor: str | None = None,
         sort: FoundSort = "relevance",
         seed: int = 0,
+        mature: Maturity = "any",
     ) -> SimilarAnswer:
         """Return adapters of the same family, those with the most similar weights first."""
-        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed)))
+        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed))) | _rated(mature)
         path = f"/v1/adapters/{read_id(adapter_id)}/similar"
         return self.get(path, asked, TypeAdapter(SimilarAnswer))
 
@@ -195,14 +211,19 @@ class Client(Connection):
         return self.get(path, asked, TypeAdapter(DuplicateListAnswer))
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
     ) -> Sequence["ChoiceAnswer"]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
         from registry.api.schemas.fuse import ChoiceAnswer
 
         k, prompt = read_whole("k", k, 1, MOST_CHOSEN), read_text("prompt", prompt)
         base_model = read_text("base_model", base_model) or None
-        asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
+        asked = _given({"prompt": prompt, "k": k, "base_model": base_model}) | _rated(mature)
         return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
 
     def status(self) -> "StatusAnswer":
@@ -277,6 +298,7 @@ class Client(Connection):
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         mode: "Mode" = "gated",
         check: bool = True,
         progress: "StepCallback | None" = None,
@@ -294,6 +316,7 @@ class Client(Connection):
             "base_model": base_model,
             "mode": mode,
             "check": check,
+            **_rated(mature),
             **_how(drawing),
         }
         return self._draw("/v1/fuse", json.dumps(encodable(_given(asked))).encode(), progress)
@@ -331,6 +354,7 @@ class Client(Connection):
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         progress: "StepCallback | None" = None,
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":
@@ -342,7 +366,7 @@ class Client(Connection):
             "adapters": None if adapters is None else _named(adapters, strengths),
             "base_model": base_model,
         }
-        return self._sheet(asked | _how(drawing), progress)
+        return self._sheet(asked | _rated(mature) | _how(drawing), progress)
 
     def _sheet(self, asked: dict[str, Any], progress: "StepCallback | None") -> "Image":
         """Have a sheet drawn behind the answer; who stops waiting gives it up."""
@@ -489,6 +513,18 @@ def _filters(options: Mapping[str, Any]) -> dict[str, Any]:
         is_said = name in IN_WORDS
         words[name] = list(value) if isinstance(value, tuple) else str(value) if is_said else value
     return words
+
+
+def _rated(mature: Maturity) -> dict[str, Maturity]:
+    """Return the filter in the words of the API; "any" asks for nothing."""
+    mature = check_choice("mature", mature, MATURITIES)
+    return {} if mature == "any" else {"mature": mature}
+
+
+def _is_long(asked: Mapping[str, Any]) -> bool:
+    """Whether what is asked for is more than an address holds."""
+    query = urlencode(encodable(asked), doseq=True)
+    return len(query) > MOST_QUERY_BYTES or query.count("&") >= MOST_PARAMETERS
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

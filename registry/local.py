@@ -27,7 +27,16 @@ from registry.retrieval.given_values import (
     read_whole,
 )
 from registry.retrieval.likeness import Likes
-from registry.retrieval.terms import SORTS, STATES, FilterOptions, FoundSort, Sort, State
+from registry.retrieval.terms import (
+    MATURITIES,
+    SORTS,
+    STATES,
+    FilterOptions,
+    FoundSort,
+    Maturity,
+    Sort,
+    State,
+)
 from registry.saving import own_name, save_new, save_whole
 from registry.service import Registry
 
@@ -115,9 +124,12 @@ class LocalReader:
         cursor: str | None = None,
         sort: FoundSort = "relevance",
         seed: int = 0,
+        mature: Maturity = "any",
     ) -> SimilarAnswer:
         paging = _paging(limit, cursor, sort, seed)
-        return SimilarAnswer.from_similar(self.registry.similar(read_id(adapter_id), paging))
+        mature = check_choice("mature", mature, MATURITIES)
+        similar = self.registry.similar(read_id(adapter_id), paging, mature=mature)
+        return SimilarAnswer.from_similar(similar)
 
     def duplicates(
         self,
@@ -132,13 +144,21 @@ class LocalReader:
         return DuplicateListAnswer.from_page(self.registry.duplicates(read_id(adapter_id), paging))
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
     ) -> Sequence["ChoiceAnswer"]:
         from registry.api.schemas.fuse import ChoiceAnswer
 
         k, prompt = read_whole("k", k, 1, MOST_CHOSEN), read_text("prompt", prompt)
         chosen = self.registry.choose(
-            prompt, k, base_model=read_text("base_model", base_model) or None
+            prompt,
+            k,
+            base_model=read_text("base_model", base_model) or None,
+            mature=check_choice("mature", mature, MATURITIES),
         )
         return [ChoiceAnswer.from_choice(choice) for choice in chosen]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
     from registry.fusion.recipe import Recipe
-    from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
+    from registry.retrieval.terms import FilterOptions, FoundSort, Maturity, Sort, State
 
 
 class Reader(Protocol):
@@ -81,6 +81,7 @@ class Reader(Protocol):
         cursor: str | None = None,
         sort: "FoundSort" = "relevance",
         seed: int = 0,
+        mature: "Maturity" = "any",
     ) -> "SimilarAnswer":
         """Return adapters of the same family, those with the most similar weights first."""
         ...
@@ -98,7 +99,12 @@ class Reader(Protocol):
         ...
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: "Maturity" = "any",
     ) -> "Sequence[ChoiceAnswer]":
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
         ...

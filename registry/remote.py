@@ -21,6 +21,7 @@ from registry.errors import NoBaseModelError
 from registry.fusion.maker import Maker
 from registry.fusion.recipe import Name, Ratio, Sha256
 from registry.fusion.studio import Studio
+from registry.retrieval.terms import Maturity
 
 
 class _Answer(BaseModel):
@@ -80,7 +81,12 @@ class RegistryClient(Connection):
         self._blobs = BlobStore(cache, self._limits)
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
     ) -> list[RemoteChoice]:
         """Return up to `k` adapters to draw `prompt` with.
 
@@ -88,6 +94,7 @@ class RegistryClient(Connection):
             RemoteError: there is none, or the answer makes no sense.
         """
         asked = {"prompt": prompt, "k": k} | _given("base_model", base_model)
+        asked |= _given("mature", None if mature == "any" else mature)
         chosen = self.get("/v1/choose", asked, _CHOICES)
         if not 0 < len(chosen) <= k:
             raise RemoteSenseError(self.url, f"{len(chosen)} adapters, of {k} at most")
@@ -159,9 +166,15 @@ class RemoteRegistry:
         self.client.close()
 
     def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
     ) -> list[RemoteChoice]:
-        return self.client.choose(prompt, k, base_model=base_model or self.default_base_model())
+        base_model = base_model or self.default_base_model()
+        return self.client.choose(prompt, k, base_model=base_model, mature=mature)
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[RemoteChoice]:
         return self.client.named_adapters(prompt, adapter_ids)

@@ -43,7 +43,7 @@ from registry.retrieval.results import (
     Similar,
     load_browse_page,
 )
-from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
+from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Maturity, Sort, State
 from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
@@ -125,12 +125,14 @@ class SearchService(OpenRegistry):
                 )
         return self._picture_search.search(picture, filters or Filters(), limit)
 
-    def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
+    def similar(
+        self, adapter_id: int, paging: Paging | None = None, *, mature: Maturity = "any"
+    ) -> Similar:
         """Return a page of adapters of the same family with similar weights, and what told them.
 
         Fingerprints do where no encoder is active.
         """
-        return self.finder.similar(adapter_id, paging or Paging())
+        return self.finder.similar(adapter_id, paging or Paging(), mature)
 
     def duplicates(self, adapter_id: int, paging: Paging | None = None) -> DuplicatesPage:
         """Return a page of adapters that are this one again: listed elsewhere, re-saved, little
@@ -200,13 +202,20 @@ class SearchService(OpenRegistry):
         with one_line_errors(), self.sessions.begin() as session:
             return count(session, filters or Filters())
 
-    def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
+    def choose(
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
+    ) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
 
         Raises NothingFoundError when there is none.
         """
         wanted = () if base_model is None else (known_name(base_model),)
-        return self.finder.choose(prompt, k, Filters(wanted))
+        return self.finder.choose(prompt, k, Filters(wanted, mature=mature))
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""

@@ -176,6 +176,7 @@ class Desk:
                     adapters=ids,
                     strengths=strengths,
                     base_model=asked.base_model,
+                    mature=asked.mature,
                     progress=progress,
                     preview=preview,
                     **asked.drawing,

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial, wraps
 from inspect import iscoroutinefunction, signature
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, MCPServer
@@ -36,7 +36,7 @@ from registry.connection import own_version
 from registry.errors import first_fault
 from registry.fusion.options import Mode, StepCallback
 from registry.reader import Reader
-from registry.retrieval.terms import FilterOptions
+from registry.retrieval.terms import FilterOptions, Maturity
 from registry.token_scopes import TokenScope
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ BaseModelName = Annotated[
     str | None, Field(max_length=200, description="The base model, as in flux.1-dev or sdxl.")
 ]
 Words = Annotated[list[str] | None, Field(max_length=20)]
+Mature = Annotated[Maturity, Field(description="`hide` keeps what nobody rated.")]
 Pixels = Annotated[int | None, Field(ge=16, le=2048, description="Default: the base model's own.")]
 
 # Draws, and calls back from any thread with steps that are done and all steps.
@@ -98,9 +99,7 @@ class Tools:
         commercial: Annotated[
             bool | None, Field(description="Whether its licence lets pictures be sold.")
         ] = None,
-        mature: Annotated[
-            Literal["any", "hide", "only"], Field(description="`hide` keeps what nobody rated.")
-        ] = "hide",
+        mature: Mature = "hide",
     ) -> FoundLoras:
         """Find LoRA adapters that do what a text describes, in English or Chinese.
 
@@ -123,17 +122,23 @@ class Tools:
         """Tell all that is known of an adapter: its words, licence, file and what it shows."""
         return ShownLora.of(self._reader.show(adapter_id))
 
-    def similar_loras(self, adapter_id: Id, limit: Many = 10) -> SimilarLoras:
+    def similar_loras(
+        self, adapter_id: Id, limit: Many = 10, mature: Mature = "hide"
+    ) -> SimilarLoras:
         """List adapters of the same family whose weights are most similar to one's."""
-        found = self._reader.similar(adapter_id, limit)
+        found = self._reader.similar(adapter_id, limit, mature=mature)
         results = [FoundLora.of(one.adapter, one.score, None) for one in found.results]
         return SimilarLoras(results=results, compared_by=found.compared_by)
 
     def choose_loras(
-        self, prompt: Prompt, k: Most = 3, base_model: BaseModelName = None
+        self,
+        prompt: Prompt,
+        k: Most = 3,
+        base_model: BaseModelName = None,
+        mature: Mature = "hide",
     ) -> ChosenLoras:
         """Choose adapters to draw a prompt with: one for each thing that it names."""
-        chosen = self._reader.choose(prompt, k, base_model=base_model)
+        chosen = self._reader.choose(prompt, k, base_model=base_model, mature=mature)
         return ChosenLoras(adapters=[Lora.model_validate(choice.adapter) for choice in chosen])
 
     async def fuse(
@@ -146,6 +151,7 @@ class Tools:
             Field(min_length=1, max_length=5, description="These, rather than those found."),
         ] = None,
         base_model: BaseModelName = None,
+        mature: Mature = "hide",
         mode: Annotated[Mode, Field(description="How adapters are put together.")] = "gated",
         seed: Annotated[int, Field(ge=0, lt=2**32, description="Another one, another image.")] = 0,
         steps: Annotated[int | None, Field(ge=1, le=100)] = None,
@@ -158,6 +164,7 @@ class Tools:
             k=k,
             adapters=adapters,
             base_model=base_model,
+            mature=mature,
             mode=mode,
             seed=seed,
             steps=steps,
@@ -200,7 +207,10 @@ class ToolServer(MCPServer):
 
     def __init__(self, arguments: Mapping[str, Sequence[str]]) -> None:
         """Begin without tools; `arguments` are the names that each is to take."""
-        super().__init__("autolora", instructions=INSTRUCTIONS, version=own_version())
+        # The tools stay what they are: a stream of their changes would be an answer without end.
+        super().__init__(
+            "autolora", instructions=INSTRUCTIONS, version=own_version(), subscriptions=False
+        )
         self._arguments = arguments
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:

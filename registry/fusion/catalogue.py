@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from registry.retrieval.terms import Maturity
+
 
 class Card(Protocol):
     """What fusing needs to know of an adapter; AdapterCard is one."""
@@ -39,7 +41,14 @@ class Chosen(Protocol):
 class Catalogue(Protocol):
     """Finds adapters to draw with."""
 
-    def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> Sequence[Chosen]:
+    def choose(
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        base_model: str | None = None,
+        mature: Maturity = "any",
+    ) -> Sequence[Chosen]:
         """Return up to `k` adapters to draw `prompt` with."""
         ...
 

@@ -19,6 +19,7 @@ from registry.fusion.options import (
     size_of,
 )
 from registry.fusion.studio import Studio
+from registry.retrieval.terms import Maturity
 from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
@@ -49,6 +50,7 @@ class Maker:
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         mode: Mode = "gated",
         check: bool = True,
         progress: StepCallback | None = None,
@@ -69,7 +71,7 @@ class Maker:
         pasted = read_pasted(clean(prompt))
         if adapters is None and mode == "base":
             k = 0
-        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model)
+        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model, mature)
         how = _drawing(mode=mode, check=check, **drawing)
         return self.studio.draw(pasted.without_calls, ingredients, base_model, how, progress)
 
@@ -109,6 +111,7 @@ class Maker:
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
+        mature: Maturity = "any",
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
     ) -> "Image":
@@ -120,7 +123,7 @@ class Maker:
         from registry.fusion.sheets import draw_row, label_of
 
         pasted = read_pasted(clean(prompt))
-        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model)
+        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model, mature)
         prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
@@ -168,6 +171,7 @@ class Maker:
         adapters: Sequence[int] | None,
         strengths: Sequence[float | None] | None,
         base_model: str | None,
+        mature: Maturity = "any",
     ) -> tuple[list[Ingredient], str]:
         """Return the adapters to draw `prompt` with, and their base model.
 
@@ -183,7 +187,9 @@ class Maker:
         called = len(prompt.called)
         if adapters:
             found = (
-                self.catalogue.choose(prompt.text, called, base_model=base_model) if called else ()
+                self.catalogue.choose(prompt.text, called, base_model=base_model, mature=mature)
+                if called
+                else ()
             )
             also = [each.card for each in found if each.card.id not in adapters]
             # All at once: they are compared by the same parts of the prompt.
@@ -191,7 +197,9 @@ class Maker:
             chosen = self._named(prompt.without_calls, ids)
             strengths = [*(strengths or [None] * len(adapters)), *(card.strength for card in also)]
         elif k and adapters is None:
-            chosen = self.catalogue.choose(prompt.text, max(k, called), base_model=base_model)
+            chosen = self.catalogue.choose(
+                prompt.text, max(k, called), base_model=base_model, mature=mature
+            )
         if base_model is None:
             base_model = self._base_of(chosen)
         ingredients = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict, get_args
 
 from registry.fusion.errors import SamplingError
+from registry.retrieval.terms import Maturity
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,6 +112,7 @@ class CompareOptions(DrawingOptions, total=False):
     adapters: Sequence[int] | None
     strengths: Sequence[float | None] | None
     base_model: str | None
+    mature: Maturity
     progress: StepCallback | None
 
 

@@ -71,7 +71,7 @@ from registry.retrieval.statements import (
     snapshot,
     together,
 )
-from registry.retrieval.terms import ComparedBy, FoundSort
+from registry.retrieval.terms import ComparedBy, FoundSort, Maturity
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -383,7 +383,7 @@ class Finder:
                 nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return nearness
 
-    def similar(self, adapter_id: int, paging: Paging) -> Similar:
+    def similar(self, adapter_id: int, paging: Paging, mature: Maturity = "any") -> Similar:
         """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
 
         By fingerprints where no encoder is active, or where it has not embedded the adapter.
@@ -393,7 +393,7 @@ class Finder:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
-            filters = Filters((_family_of(card.base_model),))
+            filters = Filters((_family_of(card.base_model),), mature=mature)
             found = self._nearest_by_encoder(session, card, filters, MOST_FOUND + 1)
             by: ComparedBy = "encoder"
             if found is None:
@@ -412,7 +412,7 @@ class Finder:
                 if hit.adapter_id != adapter_id and (own is None or held.get(hit.adapter_id) != own)
             }
             ids = list(hits)[:MOST_FOUND]
-            page = page_of(session, ("similar", adapter_id), ids, paging)
+            page = page_of(session, ("similar", adapter_id, mature), ids, paging)
             results = load_results(session, [hits[id_] for id_ in page.ids])
             return Similar(by, results, page.total, page.next)
 

@@ -9,6 +9,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, repeat
@@ -192,12 +193,15 @@ def _tokenizer() -> Any:
         warnings.simplefilter("ignore", UserWarning)
         import jieba
 
-        jieba.setLogLevel(logging.ERROR)
+        # Where nothing can be kept, as in a read-only container, it logs a traceback as an error;
+        # the next process just reads the dictionary again.
+        jieba.setLogLevel(logging.CRITICAL)
         tokenizer = jieba.Tokenizer()
         # Its default cache is /tmp/jieba.cache, which anyone on the machine may have
         # written.
         cache_folder = Path(platformdirs.user_cache_dir("autolora"))
-        cache_folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            cache_folder.mkdir(parents=True, exist_ok=True)
         tokenizer.tmp_dir = str(cache_folder)
         tokenizer.initialize()
     return tokenizer

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 import registry as package
 from crawler.errors import AutoLoraError
@@ -24,15 +25,19 @@ from registry.connection import (
     RemoteSenseError,
     RemoteUnreachableError,
 )
+from registry.db.models import Adapter
 from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError, RegistryError
 from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.local import LocalReader
 from registry.retrieval.errors import FilterError, SearchError
 from registry.service import Registry
+from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
 from tests.registry.api.routes.test_exports import recipe_of
 from tests.registry.api.servers import served
+from tests.registry.conftest import add_real_encoder, embed
+from tests.registry.fusion.builders import BASE_MODEL
 from tests.registry.test_remote import HOST, App
 
 
@@ -60,6 +65,20 @@ def test_what_is_found_there_is_what_the_registry_itself_finds(
     assert {card.id for card in client.list("name").items} == {fox, train}
     assert client.show(fox).file_sha256 == registry.adapter(fox).card.file_sha256
     assert client.similar(fox).compared_by == registry.similar(fox).compared_by
+
+
+def test_mature_adapters_are_hidden_there_as_here(registry: Registry, client: Client) -> None:
+    add_real_encoder(registry)
+    texts = ("a fox", "a wolf")
+    fox, wolf = (add_file(registry, n, t, t, embed(registry, t)) for n, t in enumerate(texts))
+    with registry.sessions.begin() as session:
+        session.execute(update(Adapter).where(Adapter.id == wolf).values(mature=True))
+
+    for reader in (client, LocalReader(registry)):
+        assert [one.adapter.id for one in reader.similar(fox).results] == [wolf]
+        assert reader.similar(fox, mature="hide").results == []
+        assert [one.adapter.id for one in reader.choose("a wolf", 1)] == [wolf]
+        assert [one.adapter.id for one in reader.choose("a wolf", 1, mature="hide")] == [fox]
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -106,6 +125,8 @@ def test_what_makes_no_sense_is_refused_there_as_here(
         lambda reader: reader.show("fox"),
         lambda reader: reader.show(0),
         lambda reader: reader.choose("fox", 9),
+        lambda reader: reader.choose("fox", mature="odd"),
+        lambda reader: reader.similar(1, mature="odd"),
         lambda reader: reader.facets(author=7),
         lambda reader: reader.runs(0),
         lambda reader: reader.nights(1.5),
@@ -147,6 +168,30 @@ def test_a_long_question_goes_through_a_server(registry: Registry, client: Clien
     for question in ("a fox " * 1600, "狐" * 10_000):
         found = client.search(question, unlike_text="\ud800" * 10_000, **filters)
         assert [result.adapter.id for result in found.results] == [fox]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"text": "狐" * 1000},
+        {"text": "a fox " * 300, "unlike_text": "狐狸" * 950},
+        {"text": "狐" * 1900, "unlike_text": "狐" * 1900},
+        {"text": "fox", "author": ["someone"] * 20, "hub": ["modelscope"] * 20}
+        | {"base_model": [BASE_MODEL] * 20, "family": [BASE_MODEL] * 20, "tag": ["animal"] * 20},
+    ],
+)
+def test_a_question_that_no_address_holds_is_sent_as_a_body(
+    registry: Registry, asked: dict[str, Any]
+) -> None:
+    """Proxies refuse addresses beyond 8 kB, and a server more than a hundred of their parts."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", tags=["animal"])
+    app = App(registry)
+    with Client(HOST, transport=app) as client:
+        client.search(**asked)
+        client.search("fox")
+
+    assert app.methods == ["POST", "GET"]
 
 
 def test_advice_from_there_is_a_command_here(client: Client) -> None:
@@ -571,8 +616,17 @@ def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
         Client(HOST, transport=httpx.MockTransport(answer)) as client,
         pytest.raises(RemoteError, match="no base here"),
     ):
-        client.fuse("a fox", seed=3, steps=2, guidance=2.5, size=(48, 32), negative="blurry")
+        client.fuse(
+            "a fox",
+            mature="hide",
+            seed=3,
+            steps=2,
+            guidance=2.5,
+            size=(48, 32),
+            negative="blurry",
+        )
 
+    assert asked[0].mature == "hide"
     assert asked[0].drawing == {
         "seed": 3,
         "steps": 2,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from crawler.disk import DiskLimits
 from crawler.errors import FileTooLargeError
@@ -44,9 +45,11 @@ class App(httpx.BaseTransport):
     def __init__(self, registry: Registry) -> None:
         self.app = create_app(registry)
         self._client = TestClient(self.app, base_url=HOST)
+        self.methods: list[str] = []
         self.paths: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.methods.append(request.method)
         self.paths.append(request.url.path)
         answer = self._client.request(
             request.method,
@@ -92,6 +95,17 @@ def test_adapters_found_there_are_drawn_with_here(
     assert fused.image.size == (32, 32)
     files = [path for path in app.paths if path.startswith("/v1/files/")]
     assert len([path for path in files if not path.endswith("/peft-config")]) == 1
+
+
+def test_mature_adapters_there_are_not_drawn_with_where_they_are_hidden(
+    registry: Registry, remote: RemoteRegistry
+) -> None:
+    fox = add_file(registry, 1, "fox", "a fox")
+    with registry.sessions.begin() as session:
+        session.execute(update(Adapter).where(Adapter.id == fox).values(mature=True))
+
+    with pytest.raises(RemoteError, match="suits 'a fox'"):
+        remote.maker.fuse("a fox", mature="hide", mode="sum")
 
 
 def test_named_adapters_keep_their_order_and_strengths(

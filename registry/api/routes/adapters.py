@@ -12,7 +12,13 @@ from registry.api.deps import RegistryDep
 from registry.api.description import http_refusal, refusals
 from registry.api.file_parts import NO_SUCH_PART, PartsResponse
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
-from registry.api.schemas.asked import FilterParams, FoundParams, ListParams, PageParams
+from registry.api.schemas.asked import (
+    FilterParams,
+    FoundParams,
+    ListParams,
+    PageParams,
+    SimilarParams,
+)
 from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
 from registry.api.schemas.service import RunListAnswer
 from registry.api.schemas.shapes import EXAMPLE_SHA256, MOST_ID
@@ -90,13 +96,14 @@ def get_adapter(adapter_id: IdPath, request: Request, registry: RegistryDep) -> 
 
 @router.get("/adapters/{adapter_id}/similar")
 def list_similar(
-    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
+    adapter_id: IdPath, params: Annotated[SimilarParams, Query()], registry: RegistryDep
 ) -> SimilarAnswer:
     """List adapters of the same family by the similarity of their weights.
 
     `compared_by` says how: by the active encoder, or by fingerprints where there is none.
     """
-    return SimilarAnswer.from_similar(registry.similar(adapter_id, params.paging()))
+    similar = registry.similar(adapter_id, params.paging(), mature=params.mature)
+    return SimilarAnswer.from_similar(similar)
 
 
 @router.get("/adapters/{adapter_id}/duplicates")

@@ -72,5 +72,7 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
     if params.adapters is not None:
         chosen = registry.named_adapters(params.prompt, params.adapters)
     else:
-        chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
+        chosen = registry.choose(
+            params.prompt, params.k, base_model=params.base_model, mature=params.mature
+        )
     return [ChoiceAnswer.from_choice(choice) for choice in chosen]

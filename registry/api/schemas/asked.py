@@ -29,6 +29,12 @@ Cursor = Annotated[
     Field(max_length=LONGEST_CURSOR, examples=[write_cursor("examples", [7])]),
 ]
 
+Mature = Annotated[
+    Maturity,
+    AnyCase,
+    Field(description="`hide` keeps what nobody has rated; `only` what is mature."),
+]
+
 
 class FilterParams(Asked):
     """Filters may be repeated where several values make sense; one of them must hold, but an
@@ -64,9 +70,7 @@ class FilterParams(Asked):
         default=None, description="Whether its layers can be fused with others."
     )
     favourite: bool | None = Field(default=None, description="Whether it is marked as one.")
-    mature: Annotated[Maturity, AnyCase] = Field(
-        default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
-    )
+    mature: Mature = "any"
 
     def filters(self) -> Filters:
         """Return what is asked for; raises FilterError where a value cannot be read."""
@@ -150,6 +154,10 @@ class FoundParams(Asked):
 
     def paging(self) -> Paging:
         return Paging(self.sort, self.cursor, self.limit, self.seed)
+
+
+class SimilarParams(FoundParams):
+    mature: Mature = "any"
 
 
 class PageParams(Asked):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from registry.api.schemas.adapters import AdapterAnswer
+from registry.api.schemas.asked import Mature
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import (
     EXAMPLE_SHA256,
@@ -88,6 +89,7 @@ class ChooseParams(Asked):
         default=None, examples=[[7]], min_length=1, max_length=20
     )
     base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
+    mature: Mature = "any"
 
 
 class ChoiceAnswer(Answer):
@@ -124,6 +126,7 @@ class FuseRequest(Asked):
         default=None, min_length=1, max_length=MOST_ADAPTERS
     )
     base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
+    mature: Mature = "any"
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | None = Field(default=None, examples=[28], ge=1, le=MOST_STEPS)
     guidance: float | None = Field(default=None, examples=[3.5], ge=0.0, le=MOST_GUIDANCE)
@@ -168,6 +171,7 @@ class FuseRequest(Asked):
             "adapters": None if chosen is None else [adapter.id for adapter in chosen],
             "strengths": None if chosen is None else [adapter.strength for adapter in chosen],
             "base_model": self.base_model,
+            "mature": self.mature,
             "mode": self.mode,
             "check": self.check,
             "progress": progress,

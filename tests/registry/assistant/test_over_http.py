@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
@@ -287,6 +288,17 @@ def test_nothing_is_kept_between_requests(server: Server) -> None:
         'route="/mcp",status="200"} 2.0'
         in httpx.get(server.url.replace("/mcp", "/metrics"), timeout=SECONDS).text
     )
+
+
+def test_nobody_waits_for_changes_of_what_stays_as_it_is(server: Server) -> None:
+    """An answer that never comes would hold a connection, and nobody counts those of `/mcp`."""
+
+    async def ask(client: Client) -> None:
+        with pytest.raises(MCPError, match="Method not found"):
+            async with client.listen(tools_list_changed=True):
+                pass
+
+    server.ask(ask)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -17,8 +17,10 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
+from sqlalchemy import update
 
 from registry.cli.mcp_here import make_server_here
+from registry.db.models import Adapter
 from registry.db.session import connect
 from registry.fusion.options import StepCallback
 from registry.fusion.recipe import recipe_in_png
@@ -30,7 +32,7 @@ from tests.encoder.builders import write_adapter
 from tests.registry.api.conftest import add_file, drawing
 from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
-from tests.registry.conftest import embed
+from tests.registry.conftest import add_real_encoder, embed
 
 __all__ = ["drawing"]
 
@@ -117,6 +119,34 @@ def test_adapters_are_chosen_for_a_prompt(registry: Registry) -> None:
     [chosen] = answer(registry, "choose_loras", prompt="a fox", k=2)["adapters"]
 
     assert chosen["id"] == fox
+
+
+def test_mature_adapters_are_only_for_an_assistant_that_asks_for_them(drawing: Registry) -> None:
+    """However it comes to them, but by their ids."""
+    add_real_encoder(drawing)
+    fox, rude = (
+        add_file(drawing, seed, name, name, embedding=embed(drawing, name))
+        for seed, name in enumerate(("a fox", "a wolf"))
+    )
+    with drawing.sessions.begin() as session:
+        session.execute(update(Adapter).where(Adapter.id == rude).values(mature=True))
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("search_loras", "results", {"text": "a wolf"}),
+        ("similar_loras", "results", {"adapter_id": fox}),
+        ("choose_loras", "adapters", {"prompt": "a wolf", "k": 1}),
+        ("fuse", "adapters", {"prompt": "a wolf", "k": 1, "mode": "sum", "steps": 1, "width": 32}),
+    ]
+
+    for tool, found, asked in ways:
+        result = call(drawing, tool, **asked)
+        told = (result.structured_content or {}).get(found, ())
+        assert rude not in [one["id"] for one in told], tool
+        every = call(drawing, tool, mature="any", **asked).structured_content
+        assert every is not None
+        assert every[found][0]["id"] == rude, tool
+    named = call(drawing, "fuse", adapters=[{"id": rude}], **ways[-1][2]).structured_content
+    assert named is not None
+    assert named["adapters"][0]["id"] == rude
 
 
 def test_an_image_is_drawn_and_shown(drawing: Registry) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.found import Paging, page_of
-from registry.retrieval.terms import FOUND_SORTS, FoundSort
+from registry.retrieval.terms import FOUND_SORTS, FoundSort, Maturity
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.conftest import add_real_encoder, embed
@@ -96,6 +96,26 @@ def test_similar_adapters_go_on_where_a_page_ended(registry: Registry) -> None:
     assert shown == [result.card.id for result in whole.results]
     assert sorted(shown) == others
     assert (first.total, second.next) == (3, None)
+
+
+def test_similar_adapters_are_not_mature_where_those_are_hidden(registry: Registry) -> None:
+    """And a page's cursor is of the same question alone."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox, wolf, rude = (
+            add_adapter(session, embedding=embed(registry, text), mature=mature).id
+            for text, mature in (("a fox", False), ("a wolf", None), ("a dog", True))
+        )
+
+    def shown(mature: Maturity) -> list[int]:
+        return sorted(one.card.id for one in registry.similar(fox, mature=mature).results)
+
+    assert shown("hide") == [wolf]
+    assert shown("only") == [rude]
+    assert shown("any") == [wolf, rude]
+    page = registry.similar(fox, Paging(limit=1))
+    with pytest.raises(OtherQuestionError):
+        registry.similar(fox, Paging(limit=1, cursor=page.next), mature="hide")
 
 
 def test_similar_adapters_are_others_each_once(registry: Registry) -> None:

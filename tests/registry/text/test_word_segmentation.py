@@ -1,7 +1,9 @@
 """What is stored and what is asked must split into the same words."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,11 +93,19 @@ def test_payloads_are_not_words() -> None:
     assert segment("a" * 3000 + " fox") == "fox"
 
 
-def test_loading_the_dictionary_is_silent() -> None:
-    """jieba logs to stderr and its 2020 code warns; neither belongs on our terminal."""
+@pytest.mark.parametrize("cache", ["folder", "file/folder"])
+def test_loading_the_dictionary_is_silent(cache: str, tmp_path: Path) -> None:
+    """jieba logs to stderr and its 2020 code warns; neither belongs on our terminal.
+
+    Nor does what keeps it from being kept: it is read all the same.
+    """
+    (tmp_path / "file").touch()
     code = "from registry.text.word_segmentation import segment; print(segment('小猫'))"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / cache)},
+        capture_output=True,
+        text=True,
     )
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,6 +25,7 @@ from registry.api.schemas.fuse import RECIPE
 from registry.client import Client
 from registry.db import images
 from registry.db.images import FinishedImage
+from registry.db.models import Adapter
 from registry.db.work_models import DrawnImage, ImageFile
 from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
@@ -236,6 +237,20 @@ def test_several_at_once_differ_in_their_seeds(client: TestClient, drawing: Regi
 
     assert [item["asked"]["seed"] for item in items] == [2**32 - 1, 0, 1]
     assert [watch(client, item["id"])[-1][0] for item in items] == ["done"] * 3
+
+
+@pytest.mark.parametrize("kind", ["image", "compare"])
+def test_mature_adapters_are_not_drawn_with_where_they_are_hidden(
+    client: TestClient, drawing: Registry, kind: str
+) -> None:
+    fox = add_file(drawing, 1, "fox", "a fox")
+    with drawing.sessions.begin() as session:
+        session.execute(update(Adapter).where(Adapter.id == fox).values(mature=True))
+
+    [asked] = ask(client, kind=kind, mode="sum", mature="hide")
+    _, image = watch(client, asked["id"])[-1]
+
+    assert image["problem"]["type"] == "urn:autolora:problem:nothing-found"
 
 
 @pytest.mark.parametrize(("kind", "total"), [("compare", 6), ("grid", 3)])
