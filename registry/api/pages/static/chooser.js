@@ -51,6 +51,8 @@ function startChooser(chooser) {
   let replaced = null;
 
   const items = () => [...chosen.children];
+  // What this page has had, and so may take out of the tray.
+  const had = new Set(items().map((item) => Number(item.dataset.adapter)));
 
   // The base model that draws with all of them; one that can run here, if any can.
   function baseOf(entries) {
@@ -65,10 +67,14 @@ function startChooser(chooser) {
 
   function changed() {
     const entries = items().map(entryOfItem);
+    for (const { id } of entries) had.add(id);
     const before = Tray.read();
     // What a list on this page does not show is what each was found by.
     const queryOf = (id) => before.find((entry) => entry.id === id)?.query;
-    Tray.write(entries.map((entry) => ({ ...entry, query: queryOf(entry.id) })));
+    const own = entries.map((entry) => ({ ...entry, query: queryOf(entry.id) }));
+    // Another tab may put aside more, and an address may name less than was.
+    const others = before.filter((entry) => !had.has(entry.id));
+    Tray.write([...own, ...others].slice(0, Number(words.most)));
     follow(entries);
     find("auto").hidden = entries.length > 0;
     chosen.dataset.baseModel = baseOf(entries);
