@@ -45,3 +45,66 @@ def test_what_was_put_aside_elsewhere_stays_when_the_page_that_fuses_is_changed(
 
     page.get_by_role("button", name="Remove: 鹰").click()
     assert put_aside(page) == [(other, 1), (third, 1)]
+
+
+@pytest.mark.parametrize("typed", ["12", ""])
+def test_what_is_no_strength_is_kept_nowhere(
+    page: Page, eagle: int, other: int, typed: str
+) -> None:
+    """The page that fuses would refuse its own address, at every visit."""
+    page.goto(f"/fuse?adapter={other}&adapter={eagle}&strength=1&strength=0.7")
+    strength(page).last.fill("0.83")
+    strength(page).last.press("Tab")
+    strength(page).last.fill(typed)
+    page.get_by_role("button", name="Move 鹰 up").click()
+
+    assert put_aside(page) == [(eagle, 0.83), (other, 1)]
+    expect(page).to_have_url(re.compile(r"strength=0\.83&strength=1$"))
+    # And is still there to be mended.
+    expect(strength(page).first).to_have_value(typed)
+
+
+def test_what_two_long_questions_found_is_fused_with_as_long_a_prompt_as_is_read(
+    page: Page, eagle: int
+) -> None:
+    for words in ("eagle " * 200, "violin " * 200):
+        page.goto(f"/?q={words.strip()}")
+        page.locator(".card input[name=adapter]:not(:checked)").first.check()
+    page.get_by_role("button", name="Fuse selected").click()
+
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    expect(prompt).to_have_value(re.compile("^eagle .* eagle, violin .*", re.DOTALL))
+    assert len(prompt.input_value()) == 2000
+
+
+ENTRY = {"id": 1, "name": "fox", "base": "flux.1-dev", "strength": 1}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [ENTRY | {"strength": 12}],
+        [ENTRY | {"id": -1}],
+        [ENTRY | {"cover": {}, "query": {}}],
+        [ENTRY | {"base": "constructor"}],
+        [ENTRY | {"id": n} for n in range(1, 99)],
+        [None, 7, "fox", [ENTRY]],
+        {"id": 1},
+    ],
+)
+def test_whatever_a_browser_keeps_the_page_that_fuses_is_shown(page: Page, kept: object) -> None:
+    """Other programs may have been at this address, and people edit."""
+    page.goto("/")
+    page.evaluate(
+        """kept => {
+            const { registry } = document.querySelector("[data-registry]").dataset;
+            localStorage.setItem(`tray-${registry}`, JSON.stringify(kept));
+        }""",
+        kept,
+    )
+    page.goto("/?q=eagle")
+    page.get_by_label("Select 鹰").click()
+    page.get_by_role("link", name="Fuse", exact=True).click()
+
+    page.wait_for_url("**/fuse?**")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fuse adapters into one image")

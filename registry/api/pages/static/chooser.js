@@ -21,9 +21,12 @@ function entryOfItem(item) {
   };
 }
 
-// Its sliders show steps of .05, and what is typed is drawn with.
+// Its sliders show steps of .05, and what is typed is drawn with. What is no strength stands there
+// to be mended; until then the last one that was, which its field keeps, is meant.
 function strengthOf(item) {
-  return Number(item.querySelector("[name=strength]").value);
+  const field = item.querySelector("[name=strength]");
+  if (field.validity.valid) field.defaultValue = field.value;
+  return Number(field.defaultValue);
 }
 
 // A template's item with its places filled: in texts and attributes, never as markup.
@@ -232,7 +235,7 @@ function startChooser(chooser) {
   // The slider and the number beside it say the same; the slider reaches as far as the number.
   function slide(item) {
     const slider = item.querySelector("[type=range]");
-    const strength = strengthOf(item);
+    const strength = Number(item.querySelector("[name=strength]").value);
     slider.min = Math.min(0, strength);
     slider.max = Math.max(2, strength);
     slider.value = strength;
