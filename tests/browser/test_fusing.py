@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from registry.fusion.recipe import read_recipe
 from tests.browser.looking import violations, widths_that_overflow
@@ -122,6 +122,51 @@ def test_what_is_added_says_where_it_hardly_fits(page: Page) -> None:
     box.press("Enter")
     expect(page.get_by_role("button", name="Add 鹰")).to_be_visible()
     expect(near).to_be_hidden()
+
+
+@pytest.mark.parametrize("meanwhile", ["another search", "cancelled"])
+def test_what_is_found_too_late_is_not_shown(page: Page, eagle: int, meanwhile: str) -> None:
+    """Nor what was found to stand in for another, once it is not wanted: *Add* would add it."""
+    held: list[Route] = []
+    page.route("**/v1/search?q=%E9%B9%B0*", lambda route: held.append(route))
+    page.goto(f"/fuse?adapter={eagle}")
+    with page.expect_request("**/v1/search?*"):
+        page.get_by_role("button", name="Replace 鹰").click()
+    if meanwhile == "cancelled":
+        page.get_by_role("button", name="Cancel").click()
+    else:
+        box = page.get_by_role("searchbox", name="Instead of 鹰")
+        box.fill("black silhouette")
+        box.press("Enter")
+        expect(page.locator("#found li").first).to_be_visible()
+    found = page.locator("#found li").all_inner_texts()
+
+    nothing = {"fits": True, "results": [], "found": {}}
+    held[0].fulfill(json=nothing)
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+    expect(page.locator("#refusal")).to_be_hidden()
+    assert page.locator("#found li").all_inner_texts() == found
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_keys_of_an_input_method_neither_search_nor_end_it(
+    page: Page, eagle: int, key: str
+) -> None:
+    """They choose among its words, or put them away; Safari tells by the code alone."""
+    page.goto(f"/fuse?adapter={eagle}")
+    page.get_by_role("button", name="Replace 鹰").click()
+    expect(page.locator("#found li").first).to_be_visible()
+    box = page.locator("#find-text")
+    box.fill("jianying")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for sign in ({"isComposing": True}, {"keyCode": 229}):
+        box.dispatch_event("keydown", {"key": key, **sign})
+
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+    expect(box).to_have_value("jianying")
+    assert [url for url in asked if "search" in url] == []
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
 
 def test_what_is_done_with_ticked_images_is_in_sight(

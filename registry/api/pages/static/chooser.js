@@ -54,6 +54,8 @@ function startChooser(chooser) {
   let replaced = null;
 
   const items = () => [...chosen.children];
+  // The search that is under way: what it finds is wanted until another begins, or none is.
+  let finding = new AbortController();
   // What this page has had, and so may take out of the tray.
   const had = new Set(items().map((item) => Number(item.dataset.adapter)));
 
@@ -119,41 +121,43 @@ function startChooser(chooser) {
     return true;
   }
 
-  async function ask(path, asked) {
+  async function ask(path, asked, signal = null) {
     refuse("");
     try {
-      const answer = await fetch(`${path}?${new URLSearchParams(asked)}`);
+      const answer = await fetch(`${path}?${new URLSearchParams(asked)}`, { signal });
       const told = await answer.json();
       if (answer.ok) return told;
       refuse(told.detail);
     } catch {
-      refuse(words.lost);
+      if (!signal?.aborted) refuse(words.lost);
     }
     return null;
   }
 
   async function search() {
     if (!text.value.trim()) return text.focus();
+    finding.abort();
+    finding = new AbortController();
     const others = items().filter((item) => item !== replaced).map(entryOfItem);
     const asked = { q: text.value, fusable: true, limit: 8 };
     const base = baseOf(others) || form.elements.base_model?.value;
     if (base) asked.base_model = base;
-    const answer = await ask("/v1/search", asked);
+    const answer = await ask("/v1/search", asked, finding.signal);
     if (!answer) return;
     const ids = items().map((item) => Number(item.dataset.adapter));
     const adapters = answer.results.map((one) => one.adapter).filter((one) => !ids.includes(one.id));
     found.replaceChildren(...adapters.map(foundItem));
-    const near = adapters.length ? nearness(answer) : "";
+    const near = adapters.length ? nearness(answer, asked.q) : "";
     tellNearness(near);
     say(adapters.length ? `${near} ${fill(words.countFound, { count: adapters.length })}`.trim() : words.none);
     if (!adapters.length) refuse(words.none);
   }
 
   // As the page that searches says it: what is found may be something else.
-  function nearness(answer) {
+  function nearness(answer, query) {
     if (answer.fits) return "";
     const { perhaps, nearest } = find("nearest").dataset;
-    return fill(Object.keys(answer.found).length ? perhaps : nearest, { text: text.value });
+    return fill(Object.keys(answer.found).length ? perhaps : nearest, { text: query });
   }
 
   function tellNearness(near) {
@@ -173,6 +177,7 @@ function startChooser(chooser) {
   }
 
   function stopFinding() {
+    finding.abort();
     replaced = null;
     text.value = "";
     found.replaceChildren();
@@ -263,8 +268,9 @@ function startChooser(chooser) {
     move(event.target.closest("li"), by);
   });
   text.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "Escape") stopFinding();
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.key !== "Enter") return;
     // Not the form around it: that would draw.
     event.preventDefault();
     search();

@@ -50,6 +50,12 @@ function isTyping(event) {
   return event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
 }
 
+// Keys that an input method takes: they choose among its words, or put them away. Safari tells it by
+// the code alone.
+function isComposing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 // Spreadsheets and office programs copy a picture of their text beside it; beside a file that was
 // copied there is only its name, as text.
 function namesFile(text, files) {
@@ -153,6 +159,7 @@ function takeKept() {
 // `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "/" && !isTyping(event) && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
       event.preventDefault();
