@@ -66,8 +66,7 @@ function startChooser(chooser) {
   }
 
   function refuse(reason) {
-    find("refusal").textContent = reason;
-    find("refusal").hidden = !reason;
+    showProblem(find("refusal"), { detail: reason });
   }
 
   function changed() {
@@ -125,9 +124,8 @@ function startChooser(chooser) {
     refuse("");
     try {
       const answer = await fetch(`${path}?${new URLSearchParams(asked)}`, { signal });
-      const told = await answer.json();
-      if (answer.ok) return told;
-      refuse(told.detail);
+      if (answer.ok) return await answer.json();
+      showProblem(find("refusal"), problemOf(answer.status, await answer.text()));
     } catch {
       if (!signal?.aborted) refuse(words.lost);
     }

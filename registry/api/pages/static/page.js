@@ -6,6 +6,21 @@ function say(text) {
   document.getElementById("said").textContent = text;
 }
 
+// What to say where an answer is no success. A proxy before the server answers in HTML.
+function problemOf(status, text) {
+  try {
+    const { detail, title } = JSON.parse(text);
+    if (detail || title) return { status, detail: detail || title };
+  } catch { /* as above */ }
+  return { status, detail: document.body.dataset.noReason.replace("{status}", status) };
+}
+
+// Say it where there is a place for it; with nothing to say, hide the place.
+function showProblem(place, { detail }) {
+  place.textContent = detail;
+  place.hidden = !detail;
+}
+
 function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
@@ -70,7 +85,7 @@ function startPictures(form) {
     // The browser would leave the page to show what it is given.
     event.preventDefault();
     const picture = [...files].find(isOurs);
-    if (!picture) return refusePicture(noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)));
+    if (!picture) return refusePicture({ detail: noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)) });
     const chosen = new DataTransfer();
     chosen.items.add(picture);
     input.files = chosen.files;
@@ -93,9 +108,8 @@ function startPictures(form) {
   });
 }
 
-function refusePicture(reason) {
-  noPicture.textContent = reason;
-  noPicture.hidden = false;
+function refusePicture(problem) {
+  showProblem(noPicture, problem);
   noPicture.scrollIntoView({ block: "nearest" });
 }
 
@@ -104,9 +118,9 @@ function refusePicture(reason) {
 async function fillStudio(form, picture) {
   const sent = { method: "POST", body: picture };
   const answer = await fetch("/v1/search/picture", sent).catch(() => null);
+  if (answer && !answer.ok) return refusePicture(problemOf(answer.status, await answer.text()));
   const told = await answer?.json();
-  if (answer && !answer.ok) refusePicture(told.detail);
-  else if (told?.fuse && !told.missing.length) location.assign(told.fuse);
+  if (told?.fuse && !told.missing.length) location.assign(told.fuse);
   else form.submit();
 }
 

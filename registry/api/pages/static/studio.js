@@ -40,15 +40,15 @@ function showPreview(place, image) {
   }
 }
 
+// Return what is answered; what is refused is thrown, as `problemOf` has it.
 async function post(path, body, headers = {}) {
   const answer = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
   });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail || told.title);
-  return told;
+  if (!answer.ok) throw problemOf(answer.status, await answer.text());
+  return answer.json();
 }
 
 // The button is at the end of a form, and what it draws beside the form's begin, or below.
@@ -66,20 +66,18 @@ function startStudio(form) {
   const words = form.dataset;
   const drawn = find("drawn");
 
-  function fail(text) {
-    find("problem").textContent = text;
-    find("problem").hidden = !text;
-  }
+  const fail = (problem) => showProblem(find("problem"), problem);
+  const startAnew = () => fail({ detail: "" });
 
   // A request that reaches no server has no answer.
-  const reason = (error) => (error instanceof TypeError ? words.lost : error.message);
+  const asProblem = (error) => (error instanceof Error ? { detail: words.lost } : error);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector(".primary");
     // Keys send the form whatever its button says.
     if (button.disabled) return;
-    fail("");
+    startAnew();
     button.disabled = true;
     try {
       // Sent again by a browser that lost the answer, it draws nothing twice.
@@ -90,18 +88,18 @@ function startStudio(form) {
       keep(asked.items);
       say(words.queued);
     } catch (error) {
-      fail(reason(error));
+      fail(asProblem(error));
     }
     button.disabled = false;
     button.focus({ preventScroll: true });
   });
 
   async function giveUp(id) {
-    fail("");
+    startAnew();
     try {
       await post(`/v1/images/${id}/cancel`, {});
     } catch (error) {
-      fail(reason(error));
+      fail(asProblem(error));
     }
   }
 

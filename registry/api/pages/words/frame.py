@@ -97,6 +97,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "fault.without": ("Go on without it", "去掉后继续"),
     "fault.first": ("The first page", "第一页"),
+    # What stands before this server, such as a proxy, says nothing that a page could show.
+    "no_reason": (
+        "A proxy or the server answered {status}, without a reason.",
+        "代理或服务器返回 {status}，未说明原因。",
+    ),
     "error.nowhere": ("There is no page at this address.", "此地址没有页面。"),
     "error.unfiltered": ("Search for “{text}” without filters", "不加筛选地搜索“{text}”"),
     "error.home": ("Back to search", "返回搜索"),
