@@ -230,13 +230,26 @@ function listen(address, { more, last }, told, lost) {
   return stop;
 }
 
+// How long a server that has too much to do is left alone, and how it, or a proxy, says that it has.
+const REST = 5000;
+const BUSY = [429, 502, 503, 504];
+
+// Return what a server answers, asking until it has the time to.
+async function insist(address) {
+  for (;;) {
+    const answer = await fetch(address).catch(() => null);
+    if (answer && !BUSY.includes(answer.status)) return answer;
+    await new Promise((done) => setTimeout(done, REST));
+  }
+}
+
 // Tell how a part of the page looks by now, and whether that is the last of it; return what ends it.
 function listenToPart(address, told) {
   let stop;
   const start = () => {
     stop = listen(address, { more: ["changed"], last: ["last"] }, (html, name) => told(html, name === "last"), () => {
       // A server that has too much to do refuses, and may not later.
-      const timer = setTimeout(start, 5000);
+      const timer = setTimeout(start, REST);
       stop = () => clearTimeout(timer);
     });
   };

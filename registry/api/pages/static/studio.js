@@ -2,10 +2,14 @@
 // spares going to their pages.
 "use strict";
 
-// Tell of an image whatever the server tells, until it is finished.
+// Tell of an image whatever the server tells, until it is finished or is not to be had.
 function watch(id, told) {
   const states = { more: ["waiting", "drawing"], last: ["done", "failed", "cancelled", "interrupted"] };
-  listen(`/v1/images/${id}/events`, states, (data) => told(JSON.parse(data)), () => told({ id, state: "lost" }));
+  listen(`/v1/images/${id}/events`, states, (data) => told(JSON.parse(data)), async () => {
+    const answer = await insist(`/v1/images/${id}`);
+    if (answer.ok) setTimeout(watch, REST, id, told);
+    else told({ id, state: "lost", problem: problemOf(answer.status, await answer.text()) });
+  });
 }
 
 function progressText(image, words) {
@@ -45,7 +49,7 @@ async function post(path, body, headers = {}) {
   const answer = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
-    body: JSON.stringify(body),
+    body,
   });
   if (!answer.ok) throw problemOf(answer.status, await answer.text());
   return answer.json();
@@ -69,6 +73,10 @@ function startStudio(form) {
   const fail = (problem) => showProblem(find("problem"), problem);
   const startAnew = () => fail({ detail: "" });
 
+  // What was asked for and not yet answered. Its key goes with it when it is sent again, so that
+  // nothing is drawn twice.
+  let unanswered = {};
+
   // A request that reaches no server has no answer.
   const asProblem = (error) => (error instanceof Error ? { detail: words.lost } : error);
 
@@ -80,9 +88,10 @@ function startStudio(form) {
     startAnew();
     button.disabled = true;
     try {
-      // Sent again by a browser that lost the answer, it draws nothing twice.
-      const key = `${Date.now()}-${Math.random()}`;
-      const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
+      const wanted = JSON.stringify(request(form));
+      if (wanted !== unanswered.wanted) unanswered = { wanted, key: `${Date.now()}-${Math.random()}` };
+      const asked = await post("/v1/images", wanted, { "Idempotency-Key": unanswered.key });
+      unanswered = {};
       for (const image of asked.items.reverse()) show(image);
       showWhole(drawn.firstElementChild);
       keep(asked.items);
@@ -97,7 +106,7 @@ function startStudio(form) {
   async function giveUp(id) {
     startAnew();
     try {
-      await post(`/v1/images/${id}/cancel`, {});
+      await post(`/v1/images/${id}/cancel`, "{}");
     } catch (error) {
       fail(asProblem(error));
     }
@@ -111,8 +120,8 @@ function startStudio(form) {
 
   async function bringBack() {
     for (const id of history.state?.drawn ?? []) {
-      const answer = await fetch(`/v1/images/${id}`).catch(() => null);
-      if (answer?.ok) show(await answer.json());
+      const answer = await insist(`/v1/images/${id}`);
+      if (answer.ok) show(await answer.json());
     }
   }
 
@@ -134,14 +143,14 @@ function startStudio(form) {
     if (image.state !== "done") showPreview(place, image);
     if (["waiting", "drawing"].includes(image.state)) return;
     if (!isOld) say(progressText(image, words));
+    const status = place.querySelector("[data-status]");
     if (image.state === "done") {
-      const answer = await fetch(`/images/${image.id}/result`);
-      if (answer.ok) {
-        const result = await answer.text();
-        return keepFocus(place, "a", () => { place.innerHTML = result; });
-      }
+      const answer = await insist(`/images/${image.id}/result`);
+      const result = await answer.text();
+      if (answer.ok) return keepFocus(place, "a", () => { place.innerHTML = result; });
+      showProblem(status, problemOf(answer.status, result));
     }
-    place.querySelector("[data-status]").className = "note bad";
+    status.className = "note bad";
     keepFocus(place, "[data-status]", () => {
       place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
     });
