@@ -108,3 +108,17 @@ def test_whatever_a_browser_keeps_the_page_that_fuses_is_shown(page: Page, kept:
 
     page.wait_for_url("**/fuse?**")
     expect(page.get_by_role("heading", level=1)).to_have_text("Fuse adapters into one image")
+
+
+def test_the_tray_is_fused_where_an_address_asks_for_nothing_else(page: Page, other: int) -> None:
+    """What is drawn without adapters, as an image was, stays so; nor is what was drawn lost."""
+    page.goto("/fuse?lang=en")
+    expect(page).to_have_url(re.compile(rf"\?prompt=.*&adapter={other}&strength=1$"))
+
+    page.goto("/fuse?prompt=an+eagle&mode=base")
+    page.evaluate("history.replaceState({ drawn: [] }, '')")
+    page.reload()
+    expect(page).to_have_url(re.compile(r"/fuse\?prompt=an\+eagle&mode=base$"))
+    assert page.evaluate("history.state") == {"drawn": []}
+    assert page.locator("#chosen > li").count() == 0
+    assert put_aside(page) == [(other, 1)]

@@ -283,10 +283,9 @@ function startChooser(chooser) {
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
   if (words.missing) Tray.write(kept);
-  // The bare address is where one goes on with what was put aside.
-  if (!new URLSearchParams(location.search).has("adapter") && kept.length) {
-    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept), location.search));
-  }
+  // The bare address is where one goes on with what was put aside, in either language.
+  const isBare = [...new URLSearchParams(location.search).keys()].every((name) => name === "lang");
+  if (isBare && kept.length) location.replace(Tray.address(kept, Tray.prompt(kept)));
 }
 
 const chooser = document.getElementById("chooser");
