@@ -58,6 +58,21 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     assert widths_that_overflow(page) == {}
 
 
+def test_a_reload_keeps_a_prompt_that_is_being_typed_and_how_many_are_chosen_for_it(
+    page: Page,
+) -> None:
+    page.goto("/fuse")
+    page.get_by_label("At most").select_option("1")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.press_sequentially("an eagle")
+    expect(page).to_have_url(re.compile(r"\?(?=.*\bk=1\b).*prompt=an\+eagle"))
+    expect(prompt).to_be_focused()
+
+    page.reload()
+    expect(prompt).to_have_value("an eagle")
+    expect(page.get_by_label("At most")).to_have_value("1")
+
+
 def test_two_images_are_compared_by_slider_and_by_dragging_on_them(
     page: Page, drawn: int, drawn_otherwise: int
 ) -> None:

@@ -5,8 +5,10 @@
 // What the address keeps beside the prompt and adapters, so that a reload loses nothing; and what is
 // meant where it says nothing.
 const SETTINGS = {
-  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "",
+  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "", k: "3",
 };
+// Who types has paused. Safari throws where an address changes more than 100 times in 30 seconds.
+const PAUSE = 400;
 
 // An item of the list as the tray keeps it, but for what it was found by.
 function entryOfItem(item) {
@@ -50,6 +52,9 @@ function startChooser(chooser) {
   const text = find("find-text");
   const form = chooser.form;
   const words = chooser.dataset;
+  // Where several base models can run, the first of them is meant.
+  const { base_model } = form.elements;
+  const settings = base_model ? { ...SETTINGS, base_model: base_model.options[0].value } : SETTINGS;
   // The item that what is found will stand in for.
   let replaced = null;
 
@@ -86,7 +91,7 @@ function startChooser(chooser) {
 
   function follow(entries) {
     const asked = new URLSearchParams(location.search);
-    for (const [name, meant] of Object.entries(SETTINGS)) {
+    for (const [name, meant] of Object.entries(settings)) {
       const field = form.elements[name];
       asked.delete(name);
       if (field.value !== meant && field.checkValidity()) asked.set(name, field.value);
@@ -276,8 +281,16 @@ function startChooser(chooser) {
   find("find-button").addEventListener("click", search);
   find("find-cancel").addEventListener("click", stopFinding);
   find("choose").addEventListener("click", choose);
+  const followAll = () => follow(items().map(entryOfItem));
+  const isKept = (field) => field.name === "prompt" || field.name in settings;
+  let typing = 0;
+  form.addEventListener("input", (event) => {
+    if (!isKept(event.target)) return;
+    clearTimeout(typing);
+    typing = setTimeout(followAll, PAUSE);
+  });
   form.addEventListener("change", (event) => {
-    if (!chooser.contains(event.target)) follow(items().map(entryOfItem));
+    if (isKept(event.target)) followAll();
   });
 
   const missing = words.missing.split(" ").map(Number);
