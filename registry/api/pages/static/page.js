@@ -8,6 +8,8 @@ function say(text) {
 
 // What to say where an answer is no success. A proxy before the server answers in HTML.
 function problemOf(status, text) {
+  // What the server says is for programs.
+  if (status === 401) return { status, detail: document.body.dataset.loggedOut };
   try {
     const { detail, title } = JSON.parse(text);
     if (detail || title) return { status, detail: detail || title };
@@ -16,9 +18,19 @@ function problemOf(status, text) {
 }
 
 // Say it where there is a place for it; with nothing to say, hide the place.
-function showProblem(place, { detail }) {
+function showProblem(place, { status, detail }) {
   place.textContent = detail;
   place.hidden = !detail;
+  if (status === 401) place.append(" ", logInLink());
+}
+
+// To where one logs in, and back to this page as its address is by then.
+function logInLink() {
+  const link = Object.assign(document.createElement("a"), { href: "/login", textContent: document.body.dataset.logIn });
+  link.addEventListener("click", () => {
+    link.search = new URLSearchParams({ next: location.pathname + location.search });
+  });
+  return link;
 }
 
 function startCopying() {

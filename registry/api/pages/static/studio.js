@@ -22,7 +22,9 @@ function progressText(image, words) {
 function showProgress(place, image, words) {
   const bar = place.querySelector("progress");
   if (image.total) bar.value = image.done / image.total;
-  place.querySelector("[data-status]").textContent = progressText(image, words);
+  const status = place.querySelector("[data-status]");
+  if (image.problem) showProblem(status, image.problem);
+  else status.textContent = progressText(image, words);
 }
 
 // How an image looks by now; who wants no motion has the bar alone.

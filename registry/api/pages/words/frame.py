@@ -26,6 +26,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "This connection is not encrypted: the token can be read on its way.",
         "当前连接未加密，令牌在传输途中可能被他人读取。",
     ),
+    "logged_out": ("You are not logged in any more.", "登录已失效。"),
     "log_out": ("Log out", "退出登录"),
     "error.log_in": ("Log in with a token", "用令牌登录"),
     "indexing": ("Adapters are being indexed: {step}", "正在建立索引：{step}"),
