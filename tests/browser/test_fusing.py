@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from registry.fusion.recipe import read_recipe
 from tests.browser.looking import violations, widths_that_overflow
@@ -56,6 +56,21 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     page.locator("summary", has_text=re.compile("^Recipe$")).click()
     assert violations(page) == []
     assert widths_that_overflow(page) == {}
+
+
+def test_a_reload_keeps_a_prompt_that_is_being_typed_and_how_many_are_chosen_for_it(
+    page: Page,
+) -> None:
+    page.goto("/fuse")
+    page.get_by_label("At most").select_option("1")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.press_sequentially("an eagle")
+    expect(page).to_have_url(re.compile(r"\?(?=.*\bk=1\b).*prompt=an\+eagle"))
+    expect(prompt).to_be_focused()
+
+    page.reload()
+    expect(prompt).to_have_value("an eagle")
+    expect(page.get_by_label("At most")).to_have_value("1")
 
 
 def test_two_images_are_compared_by_slider_and_by_dragging_on_them(
@@ -122,6 +137,51 @@ def test_what_is_added_says_where_it_hardly_fits(page: Page) -> None:
     box.press("Enter")
     expect(page.get_by_role("button", name="Add 鹰")).to_be_visible()
     expect(near).to_be_hidden()
+
+
+@pytest.mark.parametrize("meanwhile", ["another search", "cancelled"])
+def test_what_is_found_too_late_is_not_shown(page: Page, eagle: int, meanwhile: str) -> None:
+    """Nor what was found to stand in for another, once it is not wanted: *Add* would add it."""
+    held: list[Route] = []
+    page.route("**/v1/search?q=%E9%B9%B0*", lambda route: held.append(route))
+    page.goto(f"/fuse?adapter={eagle}")
+    with page.expect_request("**/v1/search?*"):
+        page.get_by_role("button", name="Replace 鹰").click()
+    if meanwhile == "cancelled":
+        page.get_by_role("button", name="Cancel").click()
+    else:
+        box = page.get_by_role("searchbox", name="Instead of 鹰")
+        box.fill("black silhouette")
+        box.press("Enter")
+        expect(page.locator("#found li").first).to_be_visible()
+    found = page.locator("#found li").all_inner_texts()
+
+    nothing = {"fits": True, "results": [], "found": {}}
+    held[0].fulfill(json=nothing)
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+    expect(page.locator("#refusal")).to_be_hidden()
+    assert page.locator("#found li").all_inner_texts() == found
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_keys_of_an_input_method_neither_search_nor_end_it(
+    page: Page, eagle: int, key: str
+) -> None:
+    """They choose among its words, or put them away; Safari tells by the code alone."""
+    page.goto(f"/fuse?adapter={eagle}")
+    page.get_by_role("button", name="Replace 鹰").click()
+    expect(page.locator("#found li").first).to_be_visible()
+    box = page.locator("#find-text")
+    box.fill("jianying")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for sign in ({"isComposing": True}, {"keyCode": 229}):
+        box.dispatch_event("keydown", {"key": key, **sign})
+
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+    expect(box).to_have_value("jianying")
+    assert [url for url in asked if "search" in url] == []
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
 
 def test_what_is_done_with_ticked_images_is_in_sight(

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from copy import copy
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from registry.api.app import create_app
 from registry.service import Registry
 from registry.token_scopes import TokenScope
 from tests.browser.looking import HEIGHT, violations, widths_that_overflow
+from tests.browser.test_finding import drop
 from tests.registry.api.servers import served
 
 
@@ -47,6 +48,36 @@ def test_a_person_logs_in_by_keyboard_and_out_again(visitor: Page, demo: Registr
     visitor.wait_for_url("**/login")
     visitor.goto("/")
     assert "/login?next=" in visitor.url
+
+
+def enter(visitor: Page, token: str) -> None:
+    visitor.get_by_label("Token").fill(token)
+    visitor.keyboard.press("Enter")
+    visitor.get_by_role("button", name="Log out").wait_for()
+
+
+def test_who_is_logged_out_meanwhile_is_led_to_the_log_in_and_back_to_what_was_typed(
+    visitor: Page, demo: Registry
+) -> None:
+    token = demo.create_token("bob", [*TokenScope])
+    visitor.goto("/fuse?prompt=an+eagle")
+    enter(visitor, token)
+    visitor.context.clear_cookies()
+
+    visitor.get_by_role("button", name="Make the image").click()
+    problem = visitor.locator("#problem")
+    expect(problem).to_have_text("You are not logged in any more. Log in with a token")
+    visitor.get_by_role("searchbox", name="Add an adapter").fill("fox")
+    visitor.get_by_role("searchbox", name="Add an adapter").press("Enter")
+    expect(visitor.locator("#refusal").get_by_role("link")).to_be_visible()
+    drop(visitor, "recipe.json", "application/json", b"{}")
+    expect(visitor.locator("#no-picture").get_by_role("link")).to_be_visible()
+    assert violations(visitor) == []
+
+    visitor.get_by_role("textbox", name="Prompt", exact=True).fill("a lone eagle")
+    problem.get_by_role("link").click()
+    enter(visitor, token)
+    expect(visitor.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("a lone eagle")
 
 
 @pytest.mark.parametrize(

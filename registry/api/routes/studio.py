@@ -18,7 +18,7 @@ from registry.api.pages.tray import tray_of
 from registry.api.routes.pages import frame
 from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest
-from registry.api.schemas.shapes import AdapterId
+from registry.api.schemas.shapes import AdapterId, Text
 from registry.db.images import ImageFacts
 from registry.fusion.options import MOST_ADAPTERS, Mode
 
@@ -40,6 +40,9 @@ class FuseFields(BaseModel):
     guidance: float | Literal[""] = ""
     width: int | Literal[""] = ""
     height: int | Literal[""] = ""
+    # How many adapters are chosen for the prompt where none is named, and of which base model.
+    k: int = Field(default=3, ge=1, le=3)
+    base_model: Text = ""
 
 
 @router.get("/fuse")

@@ -12,6 +12,8 @@ from sqlalchemy import select, update
 from registry.api.app import create_app
 from registry.api.limits import LOG_INS_PER_MINUTE, Limits
 from registry.api.routes.log_in import local_path
+from registry.api.schemas.fuse import RECIPE
+from registry.db.images import FinishedImage
 from registry.db.work_models import LogIn, Token
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -321,6 +323,30 @@ def test_who_may_read_only_sees_nothing_else_to_do(visitor: TestClient, registry
     assert 'href="/login"' in refused.text
     assert visitor.get("/v1/adapters").status_code == 200
     assert visitor.post("/v1/fuse", json={"prompt": "x"}, headers=OWN).status_code == 403
+
+
+@pytest.mark.parametrize("scopes", [[TokenScope.READ], [TokenScope.READ, TokenScope.FUSE]])
+def test_who_may_read_only_looks_at_images_without_what_draws_or_deletes_them(
+    visitor: TestClient, registry: Registry, scopes: list[TokenScope]
+) -> None:
+    registry.settings.comfyui_url = "http://127.0.0.1:8188"
+    done, waiting, stopped = registry.images.ask([{"prompt": "a fox"}] * 3)
+    used = [{"id": None, "name": n, "sha256": n * 64, "strength": 1.0} for n in "ab"]
+    registry.images.begin(done.id)
+    recipe = RECIPE | {"adapters": used, "base": RECIPE["base"] | {"backend": "flux"}}
+    registry.images.finish(done.id, FinishedImage(b"png", b"small", recipe))
+    registry.images.cancel(stopped.id)
+    enter(visitor, registry, *scopes)
+
+    paths = [f"/images/{image.id}" for image in (done, waiting, stopped)]
+    paths += [f"/images/{done.id}/result", "/images"]
+    pages = "".join(visitor.get(path).raise_for_status().text for path in paths)
+
+    assert f'href="/images?picked={done.id}"' in pages
+    for kind in ("image", "compare", "grid"):
+        assert (f'name="kind" value="{kind}"' in pages) == (TokenScope.FUSE in scopes)
+    for thing in ("/fuse", "/again", "/send", "/cancel", "/delete", "/images/delete"):
+        assert (thing in pages) == (TokenScope.FUSE in scopes)
 
 
 def test_who_may_do_all_sees_all(visitor: TestClient, registry: Registry) -> None:

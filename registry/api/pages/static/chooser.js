@@ -5,8 +5,10 @@
 // What the address keeps beside the prompt and adapters, so that a reload loses nothing; and what is
 // meant where it says nothing.
 const SETTINGS = {
-  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "",
+  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "", k: "3",
 };
+// Who types has paused. Safari throws where an address changes more than 100 times in 30 seconds.
+const PAUSE = 400;
 
 // An item of the list as the tray keeps it, but for what it was found by.
 function entryOfItem(item) {
@@ -21,9 +23,12 @@ function entryOfItem(item) {
   };
 }
 
-// Its sliders show steps of .05, and what is typed is drawn with.
+// Its sliders show steps of .05, and what is typed is drawn with. What is no strength stands there
+// to be mended; until then the last one that was, which its field keeps, is meant.
 function strengthOf(item) {
-  return Number(item.querySelector("[name=strength]").value);
+  const field = item.querySelector("[name=strength]");
+  if (field.validity.valid) field.defaultValue = field.value;
+  return Number(field.defaultValue);
 }
 
 // A template's item with its places filled: in texts and attributes, never as markup.
@@ -47,10 +52,17 @@ function startChooser(chooser) {
   const text = find("find-text");
   const form = chooser.form;
   const words = chooser.dataset;
+  // Where several base models can run, the first of them is meant.
+  const { base_model } = form.elements;
+  const settings = base_model ? { ...SETTINGS, base_model: base_model.options[0].value } : SETTINGS;
   // The item that what is found will stand in for.
   let replaced = null;
 
   const items = () => [...chosen.children];
+  // The search that is under way: what it finds is wanted until another begins, or none is.
+  let finding = new AbortController();
+  // What this page has had, and so may take out of the tray.
+  const had = new Set(items().map((item) => Number(item.dataset.adapter)));
 
   // The base model that draws with all of them; one that can run here, if any can.
   function baseOf(entries) {
@@ -59,16 +71,19 @@ function startChooser(chooser) {
   }
 
   function refuse(reason) {
-    find("refusal").textContent = reason;
-    find("refusal").hidden = !reason;
+    showProblem(find("refusal"), { detail: reason });
   }
 
   function changed() {
     const entries = items().map(entryOfItem);
+    for (const { id } of entries) had.add(id);
     const before = Tray.read();
     // What a list on this page does not show is what each was found by.
     const queryOf = (id) => before.find((entry) => entry.id === id)?.query;
-    Tray.write(entries.map((entry) => ({ ...entry, query: queryOf(entry.id) })));
+    const own = entries.map((entry) => ({ ...entry, query: queryOf(entry.id) }));
+    // Another tab may put aside more, and an address may name less than was.
+    const others = before.filter((entry) => !had.has(entry.id));
+    Tray.write([...own, ...others].slice(0, Number(words.most)));
     follow(entries);
     find("auto").hidden = entries.length > 0;
     chosen.dataset.baseModel = baseOf(entries);
@@ -76,7 +91,7 @@ function startChooser(chooser) {
 
   function follow(entries) {
     const asked = new URLSearchParams(location.search);
-    for (const [name, meant] of Object.entries(SETTINGS)) {
+    for (const [name, meant] of Object.entries(settings)) {
       const field = form.elements[name];
       asked.delete(name);
       if (field.value !== meant && field.checkValidity()) asked.set(name, field.value);
@@ -110,41 +125,42 @@ function startChooser(chooser) {
     return true;
   }
 
-  async function ask(path, asked) {
+  async function ask(path, asked, signal = null) {
     refuse("");
     try {
-      const answer = await fetch(`${path}?${new URLSearchParams(asked)}`);
-      const told = await answer.json();
-      if (answer.ok) return told;
-      refuse(told.detail);
+      const answer = await fetch(`${path}?${new URLSearchParams(asked)}`, { signal });
+      if (answer.ok) return await answer.json();
+      showProblem(find("refusal"), problemOf(answer.status, await answer.text()));
     } catch {
-      refuse(words.lost);
+      if (!signal?.aborted) refuse(words.lost);
     }
     return null;
   }
 
   async function search() {
     if (!text.value.trim()) return text.focus();
+    finding.abort();
+    finding = new AbortController();
     const others = items().filter((item) => item !== replaced).map(entryOfItem);
     const asked = { q: text.value, fusable: true, limit: 8 };
     const base = baseOf(others) || form.elements.base_model?.value;
     if (base) asked.base_model = base;
-    const answer = await ask("/v1/search", asked);
+    const answer = await ask("/v1/search", asked, finding.signal);
     if (!answer) return;
     const ids = items().map((item) => Number(item.dataset.adapter));
     const adapters = answer.results.map((one) => one.adapter).filter((one) => !ids.includes(one.id));
     found.replaceChildren(...adapters.map(foundItem));
-    const near = adapters.length ? nearness(answer) : "";
+    const near = adapters.length ? nearness(answer, asked.q) : "";
     tellNearness(near);
     say(adapters.length ? `${near} ${fill(words.countFound, { count: adapters.length })}`.trim() : words.none);
     if (!adapters.length) refuse(words.none);
   }
 
   // As the page that searches says it: what is found may be something else.
-  function nearness(answer) {
+  function nearness(answer, query) {
     if (answer.fits) return "";
     const { perhaps, nearest } = find("nearest").dataset;
-    return fill(Object.keys(answer.found).length ? perhaps : nearest, { text: text.value });
+    return fill(Object.keys(answer.found).length ? perhaps : nearest, { text: query });
   }
 
   function tellNearness(near) {
@@ -164,6 +180,7 @@ function startChooser(chooser) {
   }
 
   function stopFinding() {
+    finding.abort();
     replaced = null;
     text.value = "";
     found.replaceChildren();
@@ -226,7 +243,7 @@ function startChooser(chooser) {
   // The slider and the number beside it say the same; the slider reaches as far as the number.
   function slide(item) {
     const slider = item.querySelector("[type=range]");
-    const strength = strengthOf(item);
+    const strength = Number(item.querySelector("[name=strength]").value);
     slider.min = Math.min(0, strength);
     slider.max = Math.max(2, strength);
     slider.value = strength;
@@ -254,8 +271,9 @@ function startChooser(chooser) {
     move(event.target.closest("li"), by);
   });
   text.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "Escape") stopFinding();
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.key !== "Enter") return;
     // Not the form around it: that would draw.
     event.preventDefault();
     search();
@@ -263,17 +281,24 @@ function startChooser(chooser) {
   find("find-button").addEventListener("click", search);
   find("find-cancel").addEventListener("click", stopFinding);
   find("choose").addEventListener("click", choose);
+  const followAll = () => follow(items().map(entryOfItem));
+  const isKept = (field) => field.name === "prompt" || field.name in settings;
+  let typing = 0;
+  form.addEventListener("input", (event) => {
+    if (!isKept(event.target)) return;
+    clearTimeout(typing);
+    typing = setTimeout(followAll, PAUSE);
+  });
   form.addEventListener("change", (event) => {
-    if (!chooser.contains(event.target)) follow(items().map(entryOfItem));
+    if (isKept(event.target)) followAll();
   });
 
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
   if (words.missing) Tray.write(kept);
-  // The bare address is where one goes on with what was put aside.
-  if (!new URLSearchParams(location.search).has("adapter") && kept.length) {
-    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept), location.search));
-  }
+  // The bare address is where one goes on with what was put aside, in either language.
+  const isBare = [...new URLSearchParams(location.search).keys()].every((name) => name === "lang");
+  if (isBare && kept.length) location.replace(Tray.address(kept, Tray.prompt(kept)));
 }
 
 const chooser = document.getElementById("chooser");

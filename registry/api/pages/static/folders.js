@@ -32,15 +32,21 @@ function tellRead(sent) {
   for (const { line, name } of sent) {
     const called = visible(`${drop.dataset.folder}/${name.replace(/\.safetensors$/i, "")}`);
     const problem = [...told.content.querySelectorAll("dt")].find((one) => one.textContent === called);
-    if (problem) refuse(line, `${visible(name)}: ${problem.nextElementSibling.textContent}`);
+    if (problem) refuse(line, { detail: `${visible(name)}: ${problem.nextElementSibling.textContent}` });
     else line.remove();
   }
 }
 
-function refuse(line, reason) {
+function refuse(line, problem) {
   line.className = "note bad";
-  line.textContent = reason;
-  say(reason);
+  showProblem(line, problem);
+  say(line.textContent);
+}
+
+// The server's own words name the file, and no others do.
+function refuseAnswer(line, name, { status, responseText }) {
+  const { detail } = problemOf(status, responseText);
+  refuse(line, { status, detail: detail.includes(name) ? detail : `${visible(name)}: ${detail}` });
 }
 
 // Who is at a button keeps it until they leave the list; what has not changed stays as it is opened.
@@ -70,10 +76,10 @@ function send(file) {
       if (isTaken) {
         say_(drop.dataset.sent, { name: file.name });
         say(line.textContent);
-      } else refuse(line, JSON.parse(request.responseText).detail);
+      } else refuseAnswer(line, file.name, request);
       done(isTaken && { line, name: file.name });
     });
-    request.addEventListener("error", () => { refuse(line, drop.dataset.lost); done(); });
+    request.addEventListener("error", () => { refuse(line, { detail: drop.dataset.lost }); done(); });
     request.send(file);
   });
 }

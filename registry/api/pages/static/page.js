@@ -6,6 +6,33 @@ function say(text) {
   document.getElementById("said").textContent = text;
 }
 
+// What to say where an answer is no success. A proxy before the server answers in HTML.
+function problemOf(status, text) {
+  // What the server says is for programs.
+  if (status === 401) return { status, detail: document.body.dataset.loggedOut };
+  try {
+    const { detail, title } = JSON.parse(text);
+    if (detail || title) return { status, detail: detail || title };
+  } catch { /* as above */ }
+  return { status, detail: document.body.dataset.noReason.replace("{status}", status) };
+}
+
+// Say it where there is a place for it; with nothing to say, hide the place.
+function showProblem(place, { status, detail }) {
+  place.textContent = detail;
+  place.hidden = !detail;
+  if (status === 401) place.append(" ", logInLink());
+}
+
+// To where one logs in, and back to this page as its address is by then.
+function logInLink() {
+  const link = Object.assign(document.createElement("a"), { href: "/login", textContent: document.body.dataset.logIn });
+  link.addEventListener("click", () => {
+    link.search = new URLSearchParams({ next: location.pathname + location.search });
+  });
+  return link;
+}
+
 function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
@@ -50,6 +77,12 @@ function isTyping(event) {
   return event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
 }
 
+// Keys that an input method takes: they choose among its words, or put them away. Safari tells it by
+// the code alone.
+function isComposing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 // Spreadsheets and office programs copy a picture of their text beside it; beside a file that was
 // copied there is only its name, as text.
 function namesFile(text, files) {
@@ -64,7 +97,7 @@ function startPictures(form) {
     // The browser would leave the page to show what it is given.
     event.preventDefault();
     const picture = [...files].find(isOurs);
-    if (!picture) return refusePicture(noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)));
+    if (!picture) return refusePicture({ detail: noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)) });
     const chosen = new DataTransfer();
     chosen.items.add(picture);
     input.files = chosen.files;
@@ -87,9 +120,8 @@ function startPictures(form) {
   });
 }
 
-function refusePicture(reason) {
-  noPicture.textContent = reason;
-  noPicture.hidden = false;
+function refusePicture(problem) {
+  showProblem(noPicture, problem);
   noPicture.scrollIntoView({ block: "nearest" });
 }
 
@@ -98,9 +130,9 @@ function refusePicture(reason) {
 async function fillStudio(form, picture) {
   const sent = { method: "POST", body: picture };
   const answer = await fetch("/v1/search/picture", sent).catch(() => null);
+  if (answer && !answer.ok) return refusePicture(problemOf(answer.status, await answer.text()));
   const told = await answer?.json();
-  if (answer && !answer.ok) refusePicture(told.detail);
-  else if (told?.fuse && !told.missing.length) location.assign(told.fuse);
+  if (told?.fuse && !told.missing.length) location.assign(told.fuse);
   else form.submit();
 }
 
@@ -153,6 +185,7 @@ function takeKept() {
 // `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "/" && !isTyping(event) && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
       event.preventDefault();
@@ -209,13 +242,26 @@ function listen(address, { more, last }, told, lost) {
   return stop;
 }
 
+// How long a server that has too much to do is left alone, and how it, or a proxy, says that it has.
+const REST = 5000;
+const BUSY = [429, 502, 503, 504];
+
+// Return what a server answers, asking until it has the time to.
+async function insist(address) {
+  for (;;) {
+    const answer = await fetch(address).catch(() => null);
+    if (answer && !BUSY.includes(answer.status)) return answer;
+    await new Promise((done) => setTimeout(done, REST));
+  }
+}
+
 // Tell how a part of the page looks by now, and whether that is the last of it; return what ends it.
 function listenToPart(address, told) {
   let stop;
   const start = () => {
     stop = listen(address, { more: ["changed"], last: ["last"] }, (html, name) => told(html, name === "last"), () => {
       // A server that has too much to do refuses, and may not later.
-      const timer = setTimeout(start, 5000);
+      const timer = setTimeout(start, REST);
       stop = () => clearTimeout(timer);
     });
   };

@@ -2,10 +2,14 @@
 // spares going to their pages.
 "use strict";
 
-// Tell of an image whatever the server tells, until it is finished.
+// Tell of an image whatever the server tells, until it is finished or is not to be had.
 function watch(id, told) {
   const states = { more: ["waiting", "drawing"], last: ["done", "failed", "cancelled", "interrupted"] };
-  listen(`/v1/images/${id}/events`, states, (data) => told(JSON.parse(data)), () => told({ id, state: "lost" }));
+  listen(`/v1/images/${id}/events`, states, (data) => told(JSON.parse(data)), async () => {
+    const answer = await insist(`/v1/images/${id}`);
+    if (answer.ok) setTimeout(watch, REST, id, told);
+    else told({ id, state: "lost", problem: problemOf(answer.status, await answer.text()) });
+  });
 }
 
 function progressText(image, words) {
@@ -18,7 +22,9 @@ function progressText(image, words) {
 function showProgress(place, image, words) {
   const bar = place.querySelector("progress");
   if (image.total) bar.value = image.done / image.total;
-  place.querySelector("[data-status]").textContent = progressText(image, words);
+  const status = place.querySelector("[data-status]");
+  if (image.problem) showProblem(status, image.problem);
+  else status.textContent = progressText(image, words);
 }
 
 // How an image looks by now; who wants no motion has the bar alone.
@@ -40,15 +46,15 @@ function showPreview(place, image) {
   }
 }
 
+// Return what is answered; what is refused is thrown, as `problemOf` has it.
 async function post(path, body, headers = {}) {
   const answer = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
-    body: JSON.stringify(body),
+    body,
   });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail || told.title);
-  return told;
+  if (!answer.ok) throw problemOf(answer.status, await answer.text());
+  return answer.json();
 }
 
 // The button is at the end of a form, and what it draws beside the form's begin, or below.
@@ -66,42 +72,45 @@ function startStudio(form) {
   const words = form.dataset;
   const drawn = find("drawn");
 
-  function fail(text) {
-    find("problem").textContent = text;
-    find("problem").hidden = !text;
-  }
+  const fail = (problem) => showProblem(find("problem"), problem);
+  const startAnew = () => fail({ detail: "" });
+
+  // What was asked for and not yet answered. Its key goes with it when it is sent again, so that
+  // nothing is drawn twice.
+  let unanswered = {};
 
   // A request that reaches no server has no answer.
-  const reason = (error) => (error instanceof TypeError ? words.lost : error.message);
+  const asProblem = (error) => (error instanceof Error ? { detail: words.lost } : error);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = form.querySelector(".primary");
     // Keys send the form whatever its button says.
     if (button.disabled) return;
-    fail("");
+    startAnew();
     button.disabled = true;
     try {
-      // Sent again by a browser that lost the answer, it draws nothing twice.
-      const key = `${Date.now()}-${Math.random()}`;
-      const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
+      const wanted = JSON.stringify(request(form));
+      if (wanted !== unanswered.wanted) unanswered = { wanted, key: `${Date.now()}-${Math.random()}` };
+      const asked = await post("/v1/images", wanted, { "Idempotency-Key": unanswered.key });
+      unanswered = {};
       for (const image of asked.items.reverse()) show(image);
       showWhole(drawn.firstElementChild);
       keep(asked.items);
       say(words.queued);
     } catch (error) {
-      fail(reason(error));
+      fail(asProblem(error));
     }
     button.disabled = false;
     button.focus({ preventScroll: true });
   });
 
   async function giveUp(id) {
-    fail("");
+    startAnew();
     try {
-      await post(`/v1/images/${id}/cancel`, {});
+      await post(`/v1/images/${id}/cancel`, "{}");
     } catch (error) {
-      fail(reason(error));
+      fail(asProblem(error));
     }
   }
 
@@ -113,8 +122,8 @@ function startStudio(form) {
 
   async function bringBack() {
     for (const id of history.state?.drawn ?? []) {
-      const answer = await fetch(`/v1/images/${id}`).catch(() => null);
-      if (answer?.ok) show(await answer.json());
+      const answer = await insist(`/v1/images/${id}`);
+      if (answer.ok) show(await answer.json());
     }
   }
 
@@ -136,14 +145,14 @@ function startStudio(form) {
     if (image.state !== "done") showPreview(place, image);
     if (["waiting", "drawing"].includes(image.state)) return;
     if (!isOld) say(progressText(image, words));
+    const status = place.querySelector("[data-status]");
     if (image.state === "done") {
-      const answer = await fetch(`/images/${image.id}/result`);
-      if (answer.ok) {
-        const result = await answer.text();
-        return keepFocus(place, "a", () => { place.innerHTML = result; });
-      }
+      const answer = await insist(`/images/${image.id}/result`);
+      const result = await answer.text();
+      if (answer.ok) return keepFocus(place, "a", () => { place.innerHTML = result; });
+      showProblem(status, problemOf(answer.status, result));
     }
-    place.querySelector("[data-status]").className = "note bad";
+    status.className = "note bad";
     keepFocus(place, "[data-status]", () => {
       place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
     });

@@ -56,7 +56,7 @@ function startPreviews() {
   document.addEventListener("focusin", (event) => want(event.target.matches("h3 a") ? cardOf(event) : null));
   document.addEventListener("scroll", () => { panel.hidden = true; }, { passive: true });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { clearTimeout(timer); panel.hidden = true; }
+    if (event.key === "Escape" && !isComposing(event)) { clearTimeout(timer); panel.hidden = true; }
   });
 }
 

@@ -3,13 +3,19 @@
 "use strict";
 
 const Tray = (() => {
+  // What the page that fuses takes, either way, and how long a prompt.
+  const MOST_STRENGTH = 4;
+  const MOST_LETTERS = 2000;
   // What the page says of trays in its language, and which base models draw whose adapters.
   const words = () => document.querySelector("[data-drawn-by]").dataset;
   // Another registry may have been at this address, whose adapters had the same numbers.
   const key = () => `tray-${words().registry}`;
-  const isEntry = (entry) => entry && Number.isSafeInteger(entry.id)
-    && typeof entry.name === "string" && typeof entry.base === "string"
-    && Number.isFinite(entry.strength);
+  const isText = (value) => typeof value === "string";
+  // Other programs may write here, and people: the server would refuse what it does not take at
+  // every visit.
+  const isEntry = (entry) => Number.isSafeInteger(entry?.id) && entry.id > 0
+    && isText(entry.name) && isText(entry.base) && isText(entry.cover ?? "") && isText(entry.query ?? "")
+    && Number.isFinite(entry.strength) && Math.abs(entry.strength) <= MOST_STRENGTH;
   // Where a browser keeps nothing for pages, the tray lasts as long as the page.
   let kept = null;
 
@@ -19,7 +25,7 @@ const Tray = (() => {
     } catch { /* as above */ }
     try {
       const entries = JSON.parse(kept);
-      return Array.isArray(entries) ? entries.filter(isEntry) : [];
+      return Array.isArray(entries) ? entries.filter(isEntry).slice(0, Number(words().most)) : [];
     } catch {
       return [];
     }
@@ -34,8 +40,8 @@ const Tray = (() => {
   }
 
   function commonBases(entries) {
-    const drawnBy = JSON.parse(words().drawnBy);
-    const bases = entries.map((entry) => drawnBy[entry.base] ?? [entry.base]);
+    const drawnBy = new Map(Object.entries(JSON.parse(words().drawnBy)));
+    const bases = entries.map((entry) => drawnBy.get(entry.base) ?? [entry.base]);
     return bases.length ? bases[0].filter((base) => bases.every((own) => own.includes(base))) : [];
   }
 
@@ -63,7 +69,10 @@ const Tray = (() => {
   }
 
   // What was asked for when each was found: a thing from here, a look from there.
-  const prompt = (entries) => [...new Set(entries.map((entry) => entry.query).filter(Boolean))].join(", ");
+  function prompt(entries) {
+    const asked = new Set(entries.map((entry) => entry.query).filter(Boolean));
+    return [...asked].join(", ").slice(0, MOST_LETTERS);
+  }
 
   return { read, write, refusal, commonBases, address, prompt };
 })();

@@ -26,6 +26,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "This connection is not encrypted: the token can be read on its way.",
         "当前连接未加密，令牌在传输途中可能被他人读取。",
     ),
+    "logged_out": ("You are not logged in any more.", "登录已失效。"),
     "log_out": ("Log out", "退出登录"),
     "error.log_in": ("Log in with a token", "用令牌登录"),
     "indexing": ("Adapters are being indexed: {step}", "正在建立索引：{step}"),
@@ -97,6 +98,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "fault.without": ("Go on without it", "去掉后继续"),
     "fault.first": ("The first page", "第一页"),
+    # What stands before this server, such as a proxy, says nothing that a page could show.
+    "no_reason": (
+        "A proxy or the server answered {status}, without a reason.",
+        "代理或服务器返回 {status}，未说明原因。",
+    ),
     "error.nowhere": ("There is no page at this address.", "此地址没有页面。"),
     "error.unfiltered": ("Search for “{text}” without filters", "不加筛选地搜索“{text}”"),
     "error.home": ("Back to search", "返回搜索"),

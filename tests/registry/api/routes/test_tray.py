@@ -66,6 +66,27 @@ def test_an_adapters_own_strength_is_where_none_is_named(
     assert typed.count('name="strength"') == 2  # and in the template of an item
 
 
+def test_an_address_keeps_what_adapters_are_chosen_by(
+    client: TestClient, registry: Registry
+) -> None:
+    for name in ("pony", "sdxl-1.0"):
+        with registry.sessions.begin() as session:
+            add_adapter(session, base_model=name)
+        registry.settings.base_models[name] = registry.settings.home
+
+    def selected(address: str) -> list[str]:
+        page = get_page(client, address)
+        choices = page.partition('id="auto"')[2].partition('id="choose"')[0]
+        return re.findall(r"<option selected>([^<]+)", choices)
+
+    assert selected("/fuse") == ["3"]
+    assert selected("/fuse?k=1&base_model=sdxl-1.0") == ["1", "sdxl-1.0"]
+    # One that is none any more leaves the choice.
+    assert selected("/fuse?base_model=flux.1-dev") == ["3"]
+    # What they are for counts where adapters are named.
+    assert selected("/fuse?adapter=1&base_model=sdxl-1.0") == ["3", "pony"]
+
+
 @pytest.mark.parametrize("strength", ["5", "nan", "inf", "much"])
 def test_strengths_that_nobody_draws_with_are_refused(client: TestClient, strength: str) -> None:
     assert client.get(f"/fuse?adapter=1&strength={strength}").status_code == 422
