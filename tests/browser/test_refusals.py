@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from tests.browser.test_finding import drop
 
@@ -33,7 +33,7 @@ def test_each_file_that_a_proxy_refuses_says_so(page: Page) -> None:
     page.goto("/folders")
     names = ("one.safetensors", "two.safetensors")
     page.locator("#drop input").set_input_files(
-        [{"name": name, "mimeType": "", "buffer": b"x"} for name in names]
+        [FilePayload(name=name, mimeType="", buffer=b"x") for name in names]
     )
 
     expect(page.locator("#sending li")).to_have_text([f"{name}: {NO_REASON}" for name in names])
