@@ -28,7 +28,7 @@ _EFFORT = 1
 # How hard it tries besides where nothing is lost, of 100; Pillow calls that quality too. Against 90
 # it needs half to two thirds of the time, for files up to 1.3 % longer (64 and 256 pixels wide).
 _LOSSLESS_EFFORT = 25
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _count_pixels(data: bytes) -> int:
     Raises:
         CoverError: too many or too few, or it is no picture.
     """
-    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with _broken_images(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         width, height = opened.size
     if width * height > MAX_PIXELS:
         raise CoverError(f"the picture has {width}x{height} pixels, more than we decode")
@@ -161,7 +161,7 @@ def _count_pixels(data: bytes) -> int:
 
 def _decode(data: bytes) -> Image.Image:
     """Return the picture upright, as RGB or RGBA."""
-    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with _broken_images(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
         if upright.mode.startswith("I;16"):
             # Pillow cuts off what is above 255: nearly all of it would be white.

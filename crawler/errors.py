@@ -13,6 +13,7 @@ AutoLoraError
       RangeError
       GoneError
       AccessDeniedError
+      NoAdapterError
       FolderError
     DownloadError
       FileTooLargeError
@@ -117,6 +118,7 @@ AutoLoraError
       GatesFileError
       GatesMismatchError
       GateDataError
+      GatePictureError
       BaseModelError
       DeviceMemoryError
       SamplingError
@@ -229,11 +231,22 @@ class RangeError(SourceError):
 
 
 class GoneError(SourceError):
-    """The hub says that there is no such thing (any more)."""
+    """The hub says that there is no such thing (any more).
+
+    `withdrawn`: it was there, and was taken away on purpose.
+    """
+
+    def __init__(self, message: str, *, withdrawn: bool = False) -> None:
+        super().__init__(message)
+        self.withdrawn = withdrawn
 
 
 class AccessDeniedError(SourceError):
     """The hub gives this only to others: another account, or one that pays."""
+
+
+class NoAdapterError(SourceError):
+    """A repository is there and tells its files, of which none is an adapter (any more)."""
 
 
 class DownloadError(CrawlerError):

@@ -450,7 +450,7 @@ def _check_status(response: httpx.Response, good: Collection[int]) -> None:
     if code := response.headers.get("X-Error-Code"):
         cause += f", {one_line(code, 40)}"
     if status in (404, 410):
-        raise GoneError(f"{where} is not there ({cause})")
+        raise GoneError(f"{where} is not there ({cause})", withdrawn=status == 410)
     if status in (401, 403):
         raise AccessDeniedError(f"{where} does not let us in ({cause})")
     if status == 416:

@@ -20,9 +20,12 @@ _PHRASE_ENDS = re.compile(r"[,\n，、;；]")
 _CALL = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>[ ,]*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([()\[\]])")
 _BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
-# What a browser reads and shows nobody.
-_UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+# What a browser reads and shows nobody. What has no end is matched as well, or each of thousands
+# of beginnings would be looked for to the end of the text.
+_UNSEEN = re.compile(r"<(style|script)\b[^<>]*>.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# The number of no sign; Python refuses to read one of thousands of digits.
+_NO_SIGN = re.compile(r"&#[0-9]{100,};?")
 
 
 def clean_text(value: Any, limit: int) -> str:
@@ -72,10 +75,11 @@ def split_phrases(values: Any) -> tuple[str, ...]:
     Prompts for web UIs say `saber \\(fate\\)` for "saber (fate)" and call for adapters by
     `<lora:name:1>`, which is no phrase.
     """
+    # Each once: YAML's aliases repeat a long text for three characters.
+    texts = dict.fromkeys(value for value in _as_list(values) if isinstance(value, str))
     parts = [
         without_escapes(part)
-        for value in _as_list(values)
-        if isinstance(value, str)
+        for value in texts
         for part in _PHRASE_ENDS.split(without_calls(value[: 4 * MAX_DESCRIPTION]))
     ]
     return clean_words(parts)
@@ -95,9 +99,10 @@ def plain_text(markup: Any) -> str:
     """Return what HTML says; text without markup as it is."""
     if not isinstance(markup, str):
         return ""
-    said = _UNSEEN.sub("", markup[: 4 * MAX_DESCRIPTION])
+    cut = markup[: 4 * MAX_DESCRIPTION]
+    said = _UNSEEN.sub(lambda found: "" if found[2] else found[0], cut)
     breaks = _BREAK.sub("\n", said)
-    return html.unescape(_TAG.sub("", breaks)).strip()
+    return html.unescape(_NO_SIGN.sub("", _TAG.sub("", breaks))).strip()
 
 
 def _as_list(values: Any) -> Iterable[Any]:

@@ -103,6 +103,8 @@ class Refusal:
     reason: str
     # When it changed, of one that may be read the next time: a cursor behind it would lose it.
     again_from: datetime | None = None
+    # Whether it was read, and has no adapter: what was listed of it before is gone.
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,29 @@ def written_whole(path: Path) -> Iterator[Path]:
     a kill leaves a name that ends in .partial, which the next one writes over. It is for what can
     be made again: nothing waits for the disk, and a power cut may take it.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = _partial_of(path)
     try:
         yield partial
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Begin what `written_whole` does, and leave nothing.
+
+    Raises:
+        OSError: nothing can be written there, or not under this name.
+    """
+    partial = _partial_of(path)
+    try:
+        partial.touch(exist_ok=False)
+    except FileExistsError:
+        # Somebody writes there at the moment, or was killed at it.
+        return
+    partial.unlink()
+
+
+def _partial_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")

@@ -16,7 +16,7 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from registry.api.schemas.found import SearchAnswer
     from registry.api.schemas.picture import PictureAnswer
     from registry.client import Client
+    from registry.config import Settings
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import Mode, Size, StepCallback
     from registry.reader import Drawer, Reader
+    from registry.remote import RemoteRegistry
     from registry.retrieval.terms import FilterOptions, FoundSort, Sort
     from registry.service import Registry
 
@@ -144,41 +146,65 @@ def _opened() -> ExitStack:
 
 
 @cache
-def _shared() -> "Registry":
-    """This machine's own registry, one for the process, by the environment's settings."""
-    from registry.service import Registry
+def _settings() -> "Settings":
+    """The environment's settings, as the first question found them."""
+    from registry.config import Settings
 
-    return _opened().enter_context(Registry())
+    return Settings()
 
 
 @cache
+def _shared() -> "Registry":
+    """This machine's own registry, one for the process."""
+    from registry.service import Registry
+
+    return _opened().enter_context(Registry(_settings()))
+
+
 def _client() -> "Client | None":
-    """Who answers instead: the registry at REGISTRY_URL, or a server that runs on this home."""
-    from registry.config import Settings
+    """Who answers instead: the registry at REGISTRY_URL, or a server that runs on this home.
+
+    Servers come and go while a notebook stays open: each question looks which one it is.
+    """
+    from registry.running import find_server
+
+    settings = _settings()
+    server = find_server(settings.home) if settings.url is None else None
+    return _client_of(server and server.instance)
+
+
+@lru_cache(maxsize=1)
+def _client_of(instance: str | None) -> "Client | None":
+    """Ask the server of this instance on this home; without one, the registry at REGISTRY_URL."""
     from registry.reader import find_client
 
-    client = find_client(Settings())
+    client = find_client(_settings())
     return client and _opened().enter_context(client)
 
 
-@cache
 def _reader() -> "Reader":
-    if (client := _client()) is not None:
-        return client
+    return _client() or _local()
+
+
+@cache
+def _local() -> "Reader":
     from registry.local import LocalReader
 
     return LocalReader(_shared())
 
 
-@cache
 def _drawer() -> "Drawer":
     """What makes images: this machine, where needed with adapters of REGISTRY_URL, or a server."""
-    from registry.config import Settings
     from registry.reader import draws_here
 
-    settings = Settings()
-    if draws_here(settings):
-        from registry.remote import RemoteRegistry
-
-        return _opened().enter_context(RemoteRegistry(settings)).maker
+    if draws_here(_settings()):
+        return _remote().maker
     return _client() or _shared().maker
+
+
+@cache
+def _remote() -> "RemoteRegistry":
+    """The adapters of REGISTRY_URL, drawn with here."""
+    from registry.remote import RemoteRegistry
+
+    return _opened().enter_context(RemoteRegistry(_settings()))

@@ -330,13 +330,20 @@ class Client(Connection):
         prompt: str,
         adapters: Sequence[int],
         *,
+        strengths: Sequence[float | None] | None = None,
+        base_model: str | None = None,
         mode: "Mode" = "gated",
         progress: "StepCallback | None" = None,
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":
         """Have every pair of `adapters` drawn there, and each of them alone, on one sheet."""
-        asked: dict[str, Any] = {"kind": "grid", "prompt": prompt, "mode": mode}
-        asked["adapters"] = _named(adapters, None)
+        asked: dict[str, Any] = {
+            "kind": "grid",
+            "prompt": prompt,
+            "adapters": _named(adapters, strengths),
+            "base_model": base_model,
+            "mode": mode,
+        }
         return self._sheet(asked | _how(drawing), progress)
 
     def compare(
@@ -345,6 +352,7 @@ class Client(Connection):
         *,
         k: int = 3,
         adapters: Sequence[int] | None = None,
+        strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         mature: Maturity = "any",
         progress: "StepCallback | None" = None,
@@ -355,7 +363,7 @@ class Client(Connection):
             "kind": "compare",
             "prompt": prompt,
             "k": k,
-            "adapters": None if adapters is None else _named(adapters, None),
+            "adapters": None if adapters is None else _named(adapters, strengths),
             "base_model": base_model,
         }
         return self._sheet(asked | _rated(mature) | _how(drawing), progress)

@@ -223,6 +223,14 @@ class Settings(BaseModel):
         """So that a later change of the working folder does not move the registry."""
         return home.expanduser().absolute()
 
+    @field_validator("nightly_at")
+    @classmethod
+    def _whole_minute_of_utc(cls, at: time | None) -> time | None:
+        """Refuse a zone, which nothing heeds, and seconds, which those who do nights leave out."""
+        if at is not None and (at.tzinfo or at.second or at.microsecond):
+            raise PydanticCustomError("time_parsing", WANTED["time_parsing"])
+        return at
+
     @property
     def nightly_sources(self) -> list[str]:
         return self.sources or [self.modelscope_endpoint]

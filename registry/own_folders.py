@@ -1,8 +1,9 @@
 """One's own folders of adapters: added, refreshed when they change, and rid of copies."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePath
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from registry.errors import (
     FolderNotWatchedError,
     NoFolderError,
     NotTrashedError,
+    RefreshUnderWayError,
 )
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.studio import Studio
@@ -34,6 +36,8 @@ from registry.retrieval.copies import Copy, find_copies, own_files
 SUFFIX = ".safetensors"
 # Covers that are drawn at once where a person asks for it; asked again, it goes on.
 MOST_DRAWN = 1000
+# Half a file to which nobody added for so long was left by a killed server.
+STALE_SECONDS = 86_400
 # Names that any file system takes, and that hide nothing.
 PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
 
@@ -133,6 +137,10 @@ class OwnFolders:
 
         With `draw_covers`, all adapters without a cover are given one, whatever the settings say.
         It ends early when `is_over` says so, and goes on from there the next time.
+
+        Raises:
+            RefreshUnderWayError: another process is at it, and will not see what comes after it
+                has listed the folder.
         """
         settings = self._settings
         if draw_covers:
@@ -155,6 +163,8 @@ class OwnFolders:
         except GenerationCancelledError:
             # What it was told to do; the cover is drawn the next time.
             pass
+        except RefreshUnderWayError:
+            raise
         except AutoLoraError as error:
             problem = one_line(error)
         with one_line_errors(), self._sessions.begin() as session:
@@ -171,10 +181,19 @@ class OwnFolders:
             raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
         self.dropped.mkdir(parents=True, exist_ok=True)
         make_private(self.dropped)
+        self._clean()
         limits = self._settings.disk_limits
         limits.check_size(name, size or 0)
         limits.check_room(name, self.dropped, size or 0)
         return self.dropped / f".{uuid4().hex}.partial"
+
+    def _clean(self) -> None:
+        """Remove what killed servers left of files that were being sent."""
+        for partial in self.dropped.glob(".*.partial"):
+            # Another process may be cleaning, too.
+            with suppress(FileNotFoundError):
+                if partial.stat().st_mtime < time.time() - STALE_SECONDS:
+                    partial.unlink()
 
     def keep_file(self, name: str, partial: Path) -> Path:
         """Give a file its name; return its folder, which is watched from now on.

@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from crawler.disk import DiskLimits
+from encoder.base_models.facts import bases_for
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.connection import Connection, RemoteFileError, RemoteSenseError
@@ -180,8 +181,8 @@ class RemoteRegistry:
 
     def default_base_model(self) -> str:
         """Return the base model with most adapters there, of those that are here."""
-        known = self.client.base_models()
-        runnable = [name for name in known if name in self.settings.base_models]
+        known = list(self.client.base_models())
+        runnable = bases_for(known, self.settings.base_models)
         if not runnable:
             raise NoBaseModelError(next(iter(known), "flux.1-dev"))
         return runnable[0]

@@ -9,16 +9,21 @@ from typing import IO
 from crawler.hashed_file import hash_file
 from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
 
+ENDING = ".safetensors"
+# What most file systems take; 85 Chinese letters are as long.
+MOST_NAME_BYTES = 255
+
 
 def own_name(announced: str, otherwise: str) -> str:
     """Return the last part of a path at a stranger's, if a file of this machine may be called so.
 
     What strangers say chooses no folder and hides nothing; `otherwise` names what is no plain
-    adapter's file.
+    adapter's file. A longer name than file systems take is cut before its ending.
     """
     name = announced.replace("\\", "/").rpartition("/")[2]
-    fit = name.isprintable() and name.endswith(".safetensors") and not name.startswith(".")
-    return name if fit else f"{otherwise}.safetensors"
+    fit = name.isprintable() and name.endswith(ENDING) and not name.startswith(".")
+    stem = name.removesuffix(ENDING) if fit else otherwise
+    return stem.encode()[: MOST_NAME_BYTES - len(ENDING)].decode(errors="ignore") + ENDING
 
 
 def save_whole(target: Path, sha256: str, write: Callable[[IO[bytes]], None]) -> None:

@@ -1,6 +1,7 @@
 """Adapters of a registry: finding them, reading of them, and their files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -43,6 +44,7 @@ from registry.retrieval.results import (
     load_browse_page,
 )
 from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Maturity, Sort, State
+from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class SearchService(OpenRegistry):
             filters = filters.of(known_name(base_model))
         sort = check_choice("sort", sort, FOUND_SORTS)
         check_limit(limit)
+        text, likes = clean(text).strip(), likes or Likes()
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
         if likes:
             return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)

@@ -1,6 +1,7 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ from registry.administration import Administration
 from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
-from registry.db.runs import RunFacts, list_runs
+from registry.db.runs import RunFacts, get_run, list_runs
 from registry.db.session import one_line_errors
 from registry.db.status import Status, load_status
+from registry.errors import RegistryError
 from registry.image_service import ImageService
 from registry.refresh.due import next_due
 from registry.text.translations import translations
@@ -36,10 +38,18 @@ class Registry(ImageService, Administration):
         self.text_encoder.encode(["warm"])
         segment("预热")
         translations("预热")
+        # With it come the encoders, and what texts are strangers to each other. Who searches is
+        # told what is amiss; a server starts all the same.
+        with suppress(RegistryError):
+            self.search("预热", limit=1)
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions.begin() as session:
             return list_runs(session, before_id=before_id, limit=limit)
+
+    def run(self, run_id: int) -> RunFacts:
+        with one_line_errors(), self.sessions.begin() as session:
+            return get_run(session, run_id)
 
     def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
         with one_line_errors(), self.sessions.begin() as session:

@@ -46,9 +46,9 @@ CRAWLER: dict[str, set[str]] = {
     },
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text",
-        "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config", "pictures",
-        "records",
+        "addresses", "covers", "disk", "download", "errors", "file_names", "filters",
+        "foreign_text", "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config",
+        "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
@@ -98,14 +98,15 @@ REGISTRY: dict[str, set[str]] = {
     "picture_search": {"blobs", "config", "db", "fusion", "refresh", "retrieval"},
     "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
     "search_service": {
-        "config", "db", "errors", "open_registry", "picture_search", "retrieval",
+        "config", "db", "errors", "open_registry", "picture_search", "retrieval", "text",
     },
     "image_service": {
         "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
         "search_service",
     },
     "service": {
-        "administration", "db", "image_service", "own_folders", "refresh", "text", "upkeep",
+        "administration", "db", "errors", "image_service", "own_folders", "refresh", "text",
+        "upkeep",
     },
     "api": {
         "advice", "config", "connection", "db", "errors", "faults", "fusion", "image_states",
@@ -119,7 +120,8 @@ REGISTRY: dict[str, set[str]] = {
         "token_scopes",
     },
     "__init__": {
-        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
+        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "running",
+        "service",
     },
     "cli": {
         "api", "assistant", "child_python", "client", "config", "db", "errors", "faults", "fusion",

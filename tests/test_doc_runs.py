@@ -17,7 +17,6 @@ import httpx
 import pytest
 from PIL import Image
 
-import registry
 from benchmarks.comfyui.server import comfyui
 from demo.hub import modelscope
 from demo.paths import DATA
@@ -44,6 +43,7 @@ from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.api.routes.test_exports import recipe_of
 from tests.registry.api.servers import served
 from tests.registry.cli.runner import run, run_well
+from tests.registry.conftest import close_python
 from tests.registry.fusion.test_sending import FILES
 
 # Of the demo's adapters, those that the pages' prompts name among them.
@@ -181,10 +181,7 @@ def shell(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             with comfyui(FILES | {"loras": [one.file for one in exported(picture)]}) as other:
                 patch.setenv("REGISTRY_COMFYUI_URL", other.url)
                 yield Shell(folder, f"http://{host}:{port}")
-        registry._opened().close()
-        # What Python opened here is not for other tests of this process.
-        for name in ("_opened", "_shared", "_client", "_reader", "_drawer"):
-            getattr(registry, name).cache_clear()
+        close_python()
 
 
 def set_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:

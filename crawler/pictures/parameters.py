@@ -10,6 +10,9 @@ from crawler.pictures.texts import bounded_json
 SETTINGS = ("\nNegative prompt:", "\nSteps:")
 # A setting, as in `CFG scale: 7`.
 SETTING = re.compile(r"([A-Za-z][A-Za-z ]{0,40}): ?([\w.\-]{1,40})(?=,|\s|$)", re.ASCII)
+# Far more than programs write of them. Every letter may begin a name of 41, which takes a while in
+# a text of some MB, and no other thread runs meanwhile.
+MAX_SETTINGS = 20_000
 
 
 def prompt_of_parameters(parameters: str) -> str:
@@ -30,9 +33,9 @@ def negative_of_parameters(parameters: str) -> str:
 
 def settings_of_parameters(parameters: str) -> dict[str, str]:
     """Return the settings by name, of those that are one word: `Steps: 20, Size: 512x512`."""
-    last = f"\n{parameters}".rpartition(SETTINGS[1])
+    _, mark, last = f"\n{parameters}".rpartition(SETTINGS[1])
     # The first counts: what is quoted further on may look like another.
-    return dict(reversed(SETTING.findall(f"Steps:{last[2]}"))) if last[1] else {}
+    return dict(reversed(SETTING.findall(f"Steps:{last[:MAX_SETTINGS]}"))) if mark else {}
 
 
 def facts_of_civitai(parameters: str) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def bounded_json(text: str | None) -> Any:
 
 def _exif_texts(image: Image.Image) -> Iterator[tuple[str, str]]:
     try:
-        exif = image.getexif()
+        # Not as a PNG has it, which decodes all of a picture to look for it behind the pixels.
+        exif = Image.Image.getexif(image)
         # Fooocus writes it beside the main tags.
         comments = [exif.get_ifd(EXIF_IFD).get(USER_COMMENT), exif.get(USER_COMMENT)]
         tagged = [exif.get(tag) for tag in COMFYUI_TAGS]

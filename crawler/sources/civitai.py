@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
 from crawler.download import place
-from crawler.errors import GoneError, SourceError
+from crawler.errors import GoneError, NoAdapterError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile
@@ -28,12 +28,14 @@ from crawler.sources.civitai_detail import (
     ListedModel,
     base_model_words,
     changed_at,
+    has_no_adapter,
     is_lora,
     read_listed,
     read_model_id,
     read_version,
     tells_prompts,
     versions_of,
+    why_withdrawn,
 )
 from crawler.sources.hub_client import HubClient, HubNames
 from crawler.sources.hub_fields import read_id
@@ -75,7 +77,7 @@ class CivitaiSource(HubSource):
         manners: Manners = DEFAULT_MANNERS,
         archive: str | None = None,
     ) -> None:
-        """`archive` is a CivArchive's address, which is asked for files that are gone here."""
+        """`archive` is a CivArchive's address, which is asked for files that are lost here."""
         client = HubClient(
             NAMES,
             endpoint,
@@ -125,14 +127,14 @@ class CivitaiSource(HubSource):
         return f"api/download/models/{quote(record.version, safe='')}{file}"
 
     def read_header(self, record: AdapterRecord) -> RemoteHeader:
-        """Return the start of the record's file, from a mirror where it is gone here."""
+        """Return the start of the record's file, from a mirror where it is lost here."""
         try:
             return super().read_header(record)
         except GoneError as gone:
             return self._ask_archive(record, gone, lambda archive: archive.read_header(record))
 
     def download(self, record: AdapterRecord, target: Path) -> HashedFile:
-        """Fetch the record's file as any hub's source does, from a mirror where it is gone."""
+        """Fetch the record's file as any hub's source does, from a mirror where it is lost."""
         try:
             return super().download(record, target)
         except GoneError as gone:
@@ -144,7 +146,8 @@ class CivitaiSource(HubSource):
     def _ask_archive(
         self, record: AdapterRecord, gone: GoneError, ask: Callable[[CivArchive], T]
     ) -> T:
-        if self._archive is None or record.file.sha256 is None:
+        # What its author has archived is not for others to give.
+        if self._archive is None or record.file.sha256 is None or gone.withdrawn:
             raise gone
         try:
             return ask(self._archive)
@@ -254,7 +257,10 @@ class CivitaiSource(HubSource):
             for record in self._read_version(facts, version, listed, place)
         ]
         if not records:
-            raise SourceError("none of its versions lists a safetensors file")
+            if withdrawn := why_withdrawn(facts):
+                raise SourceError(withdrawn)
+            kind = NoAdapterError if has_no_adapter(facts) else SourceError
+            raise kind("none of its versions lists a safetensors file")
         yield from records
 
     def _read_version(
@@ -275,7 +281,11 @@ class CivitaiSource(HubSource):
             return []
         if place < MAX_DETAILS and tells_prompts(version) and any(map(self.wants, records)):
             # Only the answer about a version alone has prompts of its images.
-            told = self._ask(f"model-versions/{number}")
+            try:
+                told = self._ask(f"model-versions/{number}")
+            except GoneError:
+                # As for one that is listed and not rated yet.
+                return records
             if read_id(told.get("id")) != number:
                 raise SourceError(f"Civitai answered about another version than {number}")
             images = as_list(told.get("images")) or version.get("images")

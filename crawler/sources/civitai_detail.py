@@ -112,18 +112,33 @@ def find_files(version: Mapping[str, Any]) -> list[FileRecord]:
     """Return the files of a version that are adapters, its primary one first.
 
     Two networks of one base, as Wan 2.2's for high and for low noise, have an adapter each in
-    one version. The same weights in another precision are left out, told by their names.
+    one version. The same weights in another precision are left out, told by their names. The hub
+    gives all files of a DoRA's version one name; there, what it notes of their precision tells.
     `revision` is the hub's number of the file, by which it is fetched.
     """
     files = [file for file in as_list(version.get("files")) if _is_adapter(file)]
     files.sort(key=lambda file: file.get("primary") is not True)
-    found: dict[str, FileRecord] = {}
+    known: dict[str, tuple[str, Any, Any]] = {}
+    found: list[FileRecord] = []
     for file in files:
-        name = _file_name(file)
+        name, facts = _file_name(file), as_dict(file.get("metadata"))
         weights = WRITTEN_AS.sub("", name.lower()).replace("_", "").replace("-", "")
-        if not found or (file.get("type", "Model") == "Model" and weights not in found):
-            found[weights] = _read_file(file, name)
-    return list(found.values())
+        written = name, facts.get("fp"), facts.get("size")
+        is_other = file.get("type", "Model") == "Model" and known.get(weights, written) == written
+        if found and not is_other:
+            continue
+        if weights in known:
+            name = f"{name.removesuffix(SUFFIX)}-{read_id(file.get('id'))}{SUFFIX}"
+        known[weights] = written
+        found.append(_read_file(file, name))
+    return found
+
+
+def has_no_adapter(facts: Mapping[str, Any]) -> bool:
+    """Whether a model's versions tell their files, and none is an adapter."""
+    versions = versions_of(facts)
+    told = all(isinstance(version.get("files"), list) for version in versions)
+    return bool(versions) and told and not any(map(find_files, versions))
 
 
 def _read_file(file: Any, name: str) -> FileRecord:
@@ -217,13 +232,20 @@ def _withheld(
     ), None
 
 
+def why_withdrawn(facts: Mapping[str, Any]) -> str:
+    """Say why a whole model cannot be had: of an archived one, no file is listed either."""
+    mode = facts.get("mode")
+    if not mode:
+        return ""
+    return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}")
+
+
 def _reserved(
     facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
 ) -> tuple[str, datetime | None]:
     """Say why a version's file is not for everybody with an account, and until when."""
-    mode = facts.get("mode")
-    if mode:
-        return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}"), None
+    if withdrawn := why_withdrawn(facts):
+        return withdrawn, None
     usage = version.get("usageControl") or "Download"
     if usage != "Download":
         return "its author lets it be used on Civitai only", None

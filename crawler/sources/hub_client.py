@@ -142,7 +142,9 @@ class HubClient:
         try:
             return ask()
         except GoneError as error:
-            raise GoneError(f"{where} has no such thing: {error}") from error
+            raise GoneError(
+                f"{where} has no such thing: {error}", withdrawn=error.withdrawn
+            ) from error
         except AccessDeniedError as error:
             raise AccessDeniedError(
                 f"{where} wants other credentials: {error}. Set "

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from crawler.disk import DiskLimits
-from crawler.errors import AccessDeniedError, GoneError, SourceError
+from crawler.errors import AccessDeniedError, GoneError, NoAdapterError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_dict
@@ -27,6 +27,7 @@ from crawler.sources.hugging_face_detail import (
     HUB,
     REVISION,
     config_beside,
+    has_no_adapter,
     listed_files,
     read_detail,
     read_listed,
@@ -157,6 +158,8 @@ class HuggingFaceSource(HubSource):
             raise SourceError(f"Hugging Face answered with no model: {quoted(str(detail), 200)}")
         files = listed_files(detail)
         if not files:
+            if has_no_adapter(detail):
+                raise NoAdapterError("the repository has no safetensors file of an adapter")
             # Mirrors and old answers tell hashes only there.
             tree = self._client.ask_json(
                 "GET", f"api/models/{listed.repo}/tree/{REVISION}?recursive=true"

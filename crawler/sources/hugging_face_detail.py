@@ -87,6 +87,14 @@ def listed_files(detail: Mapping[str, Any]) -> list[FileRecord]:
     return _read_files(siblings, "rfilename", "sha256", _may_be_lone_adapter)
 
 
+def has_no_adapter(detail: Mapping[str, Any]) -> bool:
+    """Whether a repository's files are told, and none may be an adapter's by its name."""
+    told = [as_dict(item).get("rfilename") for item in as_list(detail.get("siblings"))]
+    names = [name for name in told if isinstance(name, str)]
+    may_be = (_may_be_adapter(name) or _may_be_lone_adapter(name) for name in names)
+    return bool(names) and not any(may_be)
+
+
 def tree_files(tree: Any) -> list[FileRecord]:
     """Return the same of the answer about a repository's tree."""
     return _read_files(as_list(tree), "path", "oid", _may_be_adapter)

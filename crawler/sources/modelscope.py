@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from crawler.disk import DiskLimits
-from crawler.errors import DownloadError, SourceError
+from crawler.errors import DownloadError, NoAdapterError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.peft_config import PEFT_STEM, find_configs
@@ -19,6 +19,7 @@ from crawler.sources.modelscope_detail import (
     ListedRepo,
     base_model_words,
     is_lora,
+    is_weights,
     listed_files,
     named_files,
     read_detail,
@@ -93,6 +94,8 @@ class ModelScopeSource(HubSource):
             found = self._client.list_files(listed.repo)
             files = files or read_files(found, "Path", "Size", "Sha256")
             names += [item.get("Path") for item in found]
+        if not files and names and not any(is_weights(name) for name in names):
+            raise NoAdapterError("the repository has no safetensors file of an adapter")
         records = list(read_detail(detail, listed, files, self._client.endpoint))
         return self._with_configs(records, find_configs({n for n in names if isinstance(n, str)}))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from crawler.errors import SourceError
@@ -90,6 +90,11 @@ def listed_files(detail: Mapping[str, Any]) -> list[FileRecord]:
     return read_files(named_files(detail), "name", "size", "sha256")
 
 
+def is_weights(name: Any) -> TypeGuard[str]:
+    """Whether a file may be an adapter's, by its name."""
+    return isinstance(name, str) and name.lower().endswith(".safetensors")
+
+
 def read_files(
     items: Iterable[dict[str, Any]], name_key: str, size_key: str, sha256_key: str
 ) -> list[FileRecord]:
@@ -101,7 +106,7 @@ def read_files(
     files: dict[str, FileRecord] = {}
     for item in items:
         name, size, sha256 = item.get(name_key), item.get(size_key), item.get(sha256_key)
-        if not isinstance(name, str) or not name.lower().endswith(".safetensors"):
+        if not is_weights(name):
             continue
         announced = read_sha256(sha256)
         if announced and len(files) < MAX_FILES:

@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median_low
 from typing import TypeVar
 
-from crawler.errors import SourceError
+from crawler.errors import NoAdapterError, SourceError
 from crawler.records import AdapterRecord, Refusal
 
 # One repository may be broken at the hub. So many in a row mean that the hub is.
@@ -111,7 +111,8 @@ def read_each(
             if error.retryable:
                 failed.append(item)
             again_from = item.updated_at if error.retryable else None
-            yield Refusal(hub, item.repo, str(error), again_from)
+            is_empty = isinstance(error, NoAdapterError)
+            yield Refusal(hub, item.repo, str(error), again_from, is_empty)
         else:
             failures = 0
             yield from filter(wants, records)

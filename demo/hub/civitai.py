@@ -117,7 +117,7 @@ class CivitaiHub(HubFacts):
             "trainedWords": entry["trigger_words"],
             "stats": _stats(entry["downloads"]),
             "supportsGeneration": True,
-            "files": [self._file(entry, whim)],
+            "files": [] if entry.get("mode") == "Archived" else [self._file(entry, whim)],
             "images": [
                 self._image(entry, place, "width=1024") for place in range(len(entry["covers"]))
             ],

@@ -17,12 +17,15 @@ from encoder.adapter.peft_config import (
     find_peft_config,
 )
 from encoder.adapter.safetensors_header import Header
+from encoder.base_models.families import Family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.late_torch import Tensor
 
 NO_ALPHA = "1: the file has no alpha"
 # Where PEFT's config is that diffusers writes into a file.
 IN_METADATA = "the metadata"
+# What the metadata calls one alpha of all layers.
+NETWORK_ALPHA = "alpha"
 # The slots whose first axis is the rank that alpha is divided by.
 RANKED = ("down",)
 # Slots of what is no product of factors.
@@ -71,6 +74,23 @@ def find_config(
     if beside and not plan.flat and any(name in beside for name in ALPHAS):
         return beside, CONFIG_NAME
     return None, ""
+
+
+def find_network_alpha(
+    family: Family | None, metadata: Mapping[str, str]
+) -> dict[str, float] | None:
+    """Return, as PEFT's config has it, the alpha that a file of MiniMax-H3 names for all layers.
+
+    diffusers' `MiniMaxH3LoraLoaderMixin` takes it where nothing else tells; of other families, no
+    program is known to.
+    """
+    if family is None or family.name != "minimax-h3":
+        return None
+    try:
+        alpha = float(metadata.get(NETWORK_ALPHA, ""))
+    except ValueError:
+        return None
+    return {"lora_alpha": alpha} if math.isfinite(alpha) else None
 
 
 def find_alpha(

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from encoder.adapter.alpha import (
+    IN_METADATA,
+    NETWORK_ALPHA,
+    NO_ALPHA,
+    Alpha,
     alpha_notes,
     check_base,
     check_magnitudes,
     find_alpha,
     find_config,
+    find_network_alpha,
 )
-from encoder.adapter.assemble import assemble
+from encoder.adapter.assemble import Parts, assemble
 from encoder.adapter.convert import Outcome, convert
 from encoder.adapter.header_tensor import HeaderTensor
 from encoder.adapter.key_parts import KeyPlan, plan_layers
@@ -44,8 +49,8 @@ FORMATS = {
 }  # fmt: skip
 # The slot of a table of modulations, and the axes of a kernel over time.
 TABLE, OVER_TIME = "diff_m", 5
-# The part of a header's metadata that says something of its tensors.
-PEFT_METADATA = "lora_adapter_metadata"
+# The parts of a header's metadata that say something of its tensors.
+TELLING = ("lora_adapter_metadata", NETWORK_ALPHA)
 # How many kinds of files are remembered, of so many tensors at most. One of FLUX.1 has up to 1,500
 # and takes half a megabyte.
 REMEMBERED, MOST_TENSORS = 16, 4096
@@ -139,20 +144,22 @@ def _find_alike(header: Header, said: Said) -> Alike | None:
         return None
     signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
     with _PLACING:
-        return find_alike(signature, header.metadata.get(PEFT_METADATA), said)
+        told = tuple((key, header.metadata[key]) for key in TELLING if key in header.metadata)
+        return find_alike(signature, told, said)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def find_alike(
-    signature: tuple[tuple[str, str, tuple[int, ...]], ...], peft_metadata: str | None, said: Said
+    signature: tuple[tuple[str, str, tuple[int, ...]], ...],
+    told: tuple[tuple[str, str], ...],
+    said: Said,
 ) -> Alike | None:
     """Return what files of these tensors share, if they are plain LoRAs; None for all others.
 
-    `signature` are names, types and shapes.
+    `signature` are names, types and shapes, `told` what their metadata says of them.
     """
     tensors = {key: TensorInfo(dtype, shape, 0, 0) for key, dtype, shape in signature}
-    metadata = {} if peft_metadata is None else {PEFT_METADATA: peft_metadata}
-    header = Header(tensors, metadata, 0)
+    header = Header(tensors, dict(told), 0)
     try:
         placed, plan = _place("", header, _without_numbers(header), said)
     except LoraFileError:
@@ -197,13 +204,17 @@ def _place(
         trouble = str(error)
     config, place = find_config(file, header, plan, beside)
     alpha = find_alpha(file, header, plan, config, place)
-    parts = {
-        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
-    }
+    parts = _assemble(file, plan, get, alpha)
     check_magnitudes(file, plan, config)
     check_base(file, config)
     widths = _text_widths(header, plan)
     outcome = convert(file, plan, parts, said.families, said.claims, widths)
+    network_alpha = find_network_alpha(outcome.family, header.metadata)
+    if network_alpha and alpha.rule == NO_ALPHA:
+        # Which family it is, its layers have to tell first.
+        alpha = find_alpha(file, header, plan, network_alpha, IN_METADATA)
+        parts = _assemble(file, plan, get, alpha)
+        outcome = convert(file, plan, parts, said.families, said.claims, widths)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
     placed = Placed(
         outcome,
@@ -216,6 +227,14 @@ def _place(
         notes=alpha_notes(plan, alpha, trouble),
     )
     return placed, plan
+
+
+def _assemble(
+    file: str | Path, plan: KeyPlan, get: Callable[[str], Tensor], alpha: Alpha
+) -> dict[str, Parts]:
+    return {
+        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
+    }
 
 
 def _leave_out_unplaced(file: str | Path, header: Header, plan: KeyPlan) -> None:

@@ -7,7 +7,7 @@ has the default. Its layers, which are far more, are apart in layers/ and writte
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -166,6 +166,34 @@ def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str,
     return (base_model, *_open_name(facts))
 
 
+def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> list[str]:
+    """Return the base models that draw with adapters of all of these, `runnable` ones first.
+
+    None of no adapters.
+    """
+    if not base_models:
+        return []
+    common = [
+        name
+        for name in _drawn_by(base_models[0])
+        if all(name in _drawn_by(other) for other in base_models)
+    ]
+    return sorted(common, key=lambda name: name not in runnable)
+
+
+def bases_for(base_models: Sequence[str], runnable: Collection[str]) -> list[str]:
+    """Return those `runnable` ones that adapters of these are for, in their order.
+
+    Where there is none, those that may be meant by a name that says nothing but the family.
+    """
+    return [name for name in base_models if name in runnable] or [
+        base
+        for name in base_models
+        for base in runnable
+        if name in related_base_models(base, siblings=False)
+    ]
+
+
 def family_of(base_model: str) -> str:
     """Return the name of a base model's family, its own where nothing is known of it."""
     facts = find_facts(base_model)
@@ -218,6 +246,12 @@ def find_pipeline(base_model: str, fits: Callable[[Pipeline], bool]) -> Pipeline
 def known_pipelines() -> list[Pipeline]:
     """Return the pipelines of all base models that images are drawn with."""
     return [facts.pipeline for facts in read_facts().values() if facts.pipeline]
+
+
+@cache
+def _drawn_by(base_model: str) -> tuple[str, ...]:
+    others = (name for name in variant_names() if base_model in related_base_models(name))
+    return tuple(dict.fromkeys([base_model, *others]))
 
 
 @cache

@@ -165,8 +165,7 @@ class Trainer:
         order = torch.randperm(len(train.captions), generator=generator)
         self.network.train()
         losses = []
-        # Each process needs a row of every batch, and a batch two for a contrast.
-        least = max(2, self.workers.count)
+        least = self.workers.least_batch
         batches = [rows for rows in order.split(self.schedule.batch) if len(rows) >= least]
         for index, rows in enumerate(batches):
             step = self.done.epoch * len(batches) + index
@@ -222,16 +221,14 @@ class Trainer:
         (self.folder / "curves.json").write_text(json.dumps(self.done.curves, indent=1))
 
     def _resume(self) -> None:
-        # Our own file, and `weights_only` admits no code.
-        state: dict[str, Any] = torch.load(
-            self._state_path, weights_only=True, map_location=self.workers.device
-        )
-        if state.get("trained_on", "") != self.trained_on:
+        state = self._load()
+        trouble = "cannot be read"
+        if state is not None and state.get("trained_on", "") != self.trained_on:
+            state, trouble = None, "is of a training on other adapters, captions or settings"
+        if state is None:
             if self.workers.is_first:
                 log.warning(
-                    "%s is of a training on other adapters, captions or settings; this one begins "
-                    "anew and replaces it",
-                    self._state_path,
+                    "%s %s; this one begins anew and replaces it", self._state_path, trouble
                 )
             return
         self.network.load_state_dict(state["network"])
@@ -240,6 +237,17 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         curves = state["curves"]
         self.done = Progressed(len(curves), state["best_mrr"], state["best_epoch"], curves)
+
+    def _load(self) -> dict[str, Any] | None:
+        """Return the state that was written; None where it is damaged."""
+        try:
+            # Our own file, and `weights_only` admits no code.
+            state = torch.load(self._state_path, weights_only=True, map_location="cpu")
+        except (OSError, MemoryError):
+            raise
+        except Exception:  # of whatever type: torch follows damaged bytes anywhere
+            return None
+        return state if isinstance(state, dict) else None
 
 
 def _pick(captions: Tensor, generator: torch.Generator) -> Tensor:

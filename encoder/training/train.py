@@ -272,7 +272,7 @@ def train_autolora(
     same adapters, captions and settings goes on from its state, for more epochs if they are asked.
 
     Raises:
-        TrainingDataError: no adapter for training or for validation.
+        TrainingDataError: too few adapters for training, or none for validation.
         LoraFileError: an adapter cannot be read.
     """
     family, run = family_of(base_model), run or TrainingRun()
@@ -280,12 +280,17 @@ def train_autolora(
     train, validation = dataset.indices("train"), dataset.indices("validation")
     if not (train and validation):
         raise TrainingDataError("AutoLoRA's encoder needs training and validation adapters")
+    schedule, least = schedule or Schedule(), run.workers.least_batch
+    if min(len(train), schedule.batch) < least:
+        raise TrainingDataError(
+            f"training needs {least} adapters at least, in batches of as many; there are "
+            f"{len(train)}, in batches of {schedule.batch}"
+        )
     progress = run.progress if run.workers.is_first else silent
     stacked = stack_files(dataset.paths, config, progress, run.kept)
     embedded = encode_captions(dataset.captions, text_encoder)
     space = TextSpace.fit([embedded[i] for i in train])
     projected = [torch.from_numpy(space.project(texts)) for texts in embedded]
-    schedule = schedule or Schedule()
     seen, unseen = (_examples(stacked, projected, rows) for rows in (train, validation))
     network = _new_network(config, stacked.select(torch.tensor(train)), schedule.seed)
     said = text_encoder.name, [list(texts) for texts in dataset.captions], list(dataset.splits)

@@ -30,6 +30,11 @@ class Workers:
         return cls(Accelerator(cpu=not torch.cuda.is_available()))
 
     @property
+    def least_batch(self) -> int:
+        """How many rows a batch has at least: each process needs one, and a contrast two."""
+        return max(2, self.count)
+
+    @property
     def is_first(self) -> bool:
         """True in the process that writes files and talks."""
         return self.rank == 0

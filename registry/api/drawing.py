@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from crawler.errors import AutoLoraError
+from encoder.base_models.facts import common_bases
 from registry.api.errors import BusyError, bug_problem, log_hidden, problem_of
 from registry.api.previews import Previews
 from registry.api.queue import GenerationQueue, Job
@@ -86,6 +87,15 @@ class Desk:
         if job is not None:
             job.abandon()
 
+    def corrected(self, facts: ImageFacts) -> ImageFacts:
+        """Return an image's facts: what is drawn here goes on, however long this machine slept."""
+        with self._lock:
+            is_here = facts.id in self._jobs
+        if facts.state != "interrupted" or not is_here or self._closed.is_set():
+            return facts
+        self._registry.images.stay_alive([facts.id])
+        return self._registry.images.get(facts.id)
+
     def close(self) -> None:
         """Say of what waits that it is not drawn any more."""
         self._closed.set()
@@ -157,12 +167,14 @@ class Desk:
             return finished(self._registry.reproduce(asked.recipe, progress, preview))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
+        strengths = None if chosen is None else [adapter.strength for adapter in chosen]
         if asked.kind == "compare":
             return sheet(
                 self._registry.compare(
                     asked.prompt,
                     k=asked.k,
                     adapters=ids,
+                    strengths=strengths,
                     base_model=asked.base_model,
                     mature=asked.mature,
                     progress=progress,
@@ -176,6 +188,8 @@ class Desk:
                 self._registry.grid(
                     asked.prompt,
                     ids,
+                    strengths=strengths,
+                    base_model=asked.base_model,
                     mode=asked.mode,
                     progress=progress,
                     preview=preview,
@@ -213,9 +227,12 @@ def _possible_bases(registry: Registry, request: FuseRequest) -> list[str]:
     adapters, recipe = request.adapters, _recipe_of(request)
     here = list(registry.settings.base_models)
     told = recipe.base.name if recipe else request.base_model
-    if told is None and adapters:
-        told = next((card.base_model for card in registry.cards([adapters[0].id])), "")
-    return here if told is None else [name for name in here if name == told]
+    if told is not None:
+        return [name for name in here if name == told]
+    if not adapters:
+        return here
+    cards = registry.cards([adapter.id for adapter in adapters])
+    return [name for name in common_bases([card.base_model for card in cards]) if name in here]
 
 
 def _recipe_of(request: FuseRequest) -> Recipe | None:

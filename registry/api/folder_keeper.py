@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
@@ -11,16 +12,22 @@ from watchfiles import Change, watch
 
 from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
+from crawler.sources.folder import is_hidden
 from registry.api.errors import log_hidden
+from registry.errors import RefreshUnderWayError
 from registry.service import Registry
 
 logger = logging.getLogger(__name__)
 
-# What is copied in takes a while; a refresh in the middle of it would read half of a file.
+# What is copied in takes a while; a refresh in the middle of it would read half of a file. So long
+# nothing changes in a folder before it is refreshed.
 SETTLED_MILLISECONDS = 3000
-# After so long it is looked whether folders were added or removed.
-LOOK_MILLISECONDS = 5000
-# How long another process has the watch, or the database is away, before it is tried again.
+# One in which something always changes is refreshed so often all the same.
+MOST_UNSETTLED_SECONDS = 600.0
+# After so long without a folder it is looked whether some were added.
+LOOK_SECONDS = 5.0
+# How long another process has the watch or a folder, or the database is away, before it is tried
+# again.
 AGAIN_SECONDS = 15.0
 
 
@@ -48,7 +55,7 @@ class FolderKeeper:
                 return
             if folder not in self._waiting:
                 self._executor.submit(self._refresh, folder)
-            self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
+            self._add_waiting(folder, draw_covers)
 
     def is_busy(self) -> bool:
         """Whether a folder is refreshed here, or waits for that."""
@@ -73,7 +80,8 @@ class FolderKeeper:
 
     def close(self) -> None:
         """End, after the adapter at work or the step of its cover; the next goes on from there."""
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
         if self._watcher is not None:
             self._watcher.join()
@@ -85,6 +93,8 @@ class FolderKeeper:
         try:
             folders = self._registry.folders
             folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
+        except RefreshUnderWayError:
+            self._ask_again(folder, draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
         except Exception:
@@ -93,6 +103,23 @@ class FolderKeeper:
         finally:
             with self._lock:
                 self._at_work = None
+
+    def _ask_again(self, folder: Path, draw_covers: bool) -> None:
+        """Have a folder wait until another process may be done with it; others go first."""
+        with self._lock:
+            if folder not in self._waiting:
+                timer = threading.Timer(AGAIN_SECONDS, self._submit, [folder])
+                timer.daemon = True
+                timer.start()
+            self._add_waiting(folder, draw_covers)
+
+    def _submit(self, folder: Path) -> None:
+        with self._lock:
+            if not self._closing.is_set():
+                self._executor.submit(self._refresh, folder)
+
+    def _add_waiting(self, folder: Path, draw_covers: bool) -> None:
+        self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
 
     def _watch(self) -> None:
         while not self._closing.is_set():
@@ -113,9 +140,10 @@ class FolderKeeper:
         for folder in folders:
             # What changed while nobody watched.
             self.ask(folder)
+        changing = Changing()
         while not self._closing.is_set():
             if not folders:
-                self._closing.wait(LOOK_MILLISECONDS / 1000)
+                self._closing.wait(LOOK_SECONDS)
             else:
                 for changes in watch(
                     *folders,
@@ -123,12 +151,12 @@ class FolderKeeper:
                     debounce=SETTLED_MILLISECONDS,
                     step=SETTLED_MILLISECONDS // 3,
                     stop_event=self._closing,
-                    rust_timeout=LOOK_MILLISECONDS,
+                    rust_timeout=SETTLED_MILLISECONDS,
                     yield_on_timeout=True,
                     raise_interrupt=False,
                     ignore_permission_denied=True,
                 ):
-                    for folder in _changed(folders, changes):
+                    for folder in changing.settled(_changed(folders, changes)):
                         self.ask(folder)
                     if self._there() != folders:
                         break
@@ -143,6 +171,35 @@ class FolderKeeper:
         return [folder for folder in self._registry.folders.paths() if is_folder(folder)]
 
 
+class Changing:
+    """Folders in which something changed since they were refreshed last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[Path, float] = {}
+
+    def settled(self, changed: Collection[Path]) -> list[Path]:
+        """Take those that just `changed`; return, and forget, those that are to be refreshed."""
+        now = self._clock()
+        settled = [
+            folder
+            for folder, since in self._since.items()
+            if folder not in changed or now - since > MOST_UNSETTLED_SECONDS
+        ]
+        for folder in settled:
+            del self._since[folder]
+        for folder in changed:
+            self._since.setdefault(folder, now)
+        return settled
+
+
 def _changed(folders: Iterable[Path], changes: Iterable[tuple[Change, str]]) -> list[Path]:
+    """Return the folders in which something changed that is not hidden, such as half an upload."""
     paths = [Path(path) for _, path in changes]
-    return [f for f in folders if any(path.is_relative_to(f) for path in paths)]
+    return [f for f in folders if any(_is_shown(path, f) for path in paths)]
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    return path.is_relative_to(folder) and not any(
+        is_hidden(part) for part in path.relative_to(folder).parts
+    )

@@ -1,9 +1,12 @@
 """Images are made one at a time, and only so many may wait."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
+
+from fastapi import Request
 
 from registry.api.errors import BusyError
 from registry.fusion.errors import GenerationCancelledError
@@ -73,3 +76,23 @@ class GenerationQueue:
     def close(self) -> None:
         self.closing.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+async def result_for(job: Job[Result], request: Request) -> Result:
+    """Return what a job makes, or give it up when the client leaves or the server ends."""
+    made = asyncio.wrap_future(job.future)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait((made, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not made.done():
+            raise GenerationCancelledError
+        return made.result()
+    finally:
+        gone.cancel()
+        made.cancel()
+        job.abandon()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

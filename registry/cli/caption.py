@@ -34,7 +34,6 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Have a vision model describe covers, adapters without words first. Safe to stop and rerun."""
-    from registry.db.session import one_line_errors
     from registry.refresh.captioners import open_captioner
     from registry.refresh.captioning import caption_images, take_known, version_of
     from registry.refresh.steps.caption import CaptionStep
@@ -42,7 +41,7 @@ def caption(
 
     registry = open_registry(context)
     languages = _languages(registry, language)
-    with open_captioner(registry.settings) as captioner, one_line_errors():
+    with open_captioner(registry.settings) as captioner:
         take_known(registry.sessions, [version_of(captioner.name, one) for one in languages])
         counts = Counter(ok=0, failed=0)
         for wanted in languages:

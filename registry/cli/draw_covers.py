@@ -24,20 +24,18 @@ def draw_covers(
     as_json: Json = False,
 ) -> None:
     """Draw covers for adapters that came without any, with themselves. Safe to stop and rerun."""
-    from registry.db.session import one_line_errors
     from registry.refresh.steps.draw_covers import DrawCoversStep
     from registry.retrieval.filters import known_name
 
     registry = open_registry(context)
     drawing = registry.cover_drawing
-    with one_line_errors():
-        name = None if base_model is None else known_name(base_model)
-        wanted = drawing.wanted(name)
-        waiting = drawing.count_waiting(wanted)
-        total = waiting if limit is None else min(limit, waiting)
-        outcomes = drawing.draw_waiting(wanted, limit)
-        counts = show_outcomes(outcomes, DrawCoversStep.title, total, report)
-        left = drawing.count_waiting(drawing.wanted(name))
+    name = None if base_model is None else known_name(base_model)
+    wanted = drawing.wanted(name)
+    waiting = drawing.count_waiting(wanted)
+    total = waiting if limit is None else min(limit, waiting)
+    outcomes = drawing.draw_waiting(wanted, limit)
+    counts = show_outcomes(outcomes, DrawCoversStep.title, total, report)
+    left = drawing.count_waiting(drawing.wanted(name))
     facts = {"drawn": counts["ok"], "failed": counts["failed"], "waiting": left}
     if as_json:
         print_json(facts)

@@ -3,7 +3,8 @@
 import errno
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,10 +22,12 @@ RESUMED = (
     "crawl",
     "encode",
     "caption",
+    "draw-covers",
     "night",
     "worker",
     "schedule",
     "train-encoder",
+    "train-gates",
     "restore",
 )
 # What writes an image once that is whole.
@@ -61,7 +64,8 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _database_errors():
+                return super().invoke(ctx)
         except AutoLoraError as error:
             report(str(error))
             raise typer.Exit(1) from error
@@ -75,6 +79,20 @@ class OneLineErrors(TyperGroup):
             report(f"stopped.{kept_of(ctx.invoked_subcommand)}")
             # Shells report a program that Ctrl-C ended by this code.
             raise typer.Exit(130) from error
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Tell as ours what a database says that went away or is full, where one was opened."""
+    try:
+        yield
+    except Exception:
+        # Not imported: most commands ask a server and load no database's driver.
+        session = sys.modules.get("registry.db.session")
+        if session is None:
+            raise
+        with session.one_line_errors():
+            raise
 
 
 def kept_of(command: str | None) -> str:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawler.disk import is_folder
 from crawler.foreign_text import visible
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import choice
+from registry.cli.options import check_output, choice
 from registry.cli.output import stderr
 from registry.fusion.options import TARGETS, Target
 
@@ -39,8 +38,8 @@ def export(
     if to is None and files is None:
         raise UsageError(f"give --to, with one of {', '.join(TARGETS)}, or --files, or both.")
     target = None if to is None else check_target(to)
-    if files is not None and not is_folder(files.parent):
-        raise UsageError(f"there is no folder {files.parent} to write to.")
+    if files is not None:
+        check_output(files)
     read = read_recipe(recipe)
     if target is not None:
         print_export(read, target)

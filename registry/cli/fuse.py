@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Between ids: also a comma as Chinese keyboards write it.
 SEPARATORS = re.compile(r"[\s,，]+")
+# What says nothing of how an image is drawn, and may stand beside a recipe.
+BESIDE_RECIPE = {"recipe", "output", "export", "as_json"}
 
 app = typer.Typer()
 
@@ -99,6 +101,8 @@ def fuse(
     """Make an image with adapters that suit the prompt, or with those named."""
     if (prompt is None) == (recipe is None):
         raise UsageError("give either a prompt or --recipe.")
+    if recipe is not None:
+        check_recipe_alone(context)
     if adapters is None:
         prompt, more = joined(prompt, more), None
     result.check()
@@ -125,6 +129,23 @@ def fuse(
     result.write(fused)
 
 
+def check_recipe_alone(context: typer.Context) -> None:
+    """Refuse what would count for nothing beside a recipe, whatever its value."""
+    given = [
+        option.opts[-1]
+        for option in context.command.params
+        if option.name not in BESIDE_RECIPE and is_typed(context, str(option.name))
+    ]
+    if given:
+        raise UsageError(f"a recipe says all that there is to say; leave out {', '.join(given)}.")
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, if with the value that it has anyway."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 @app.command()
 @grouped
 def grid(
@@ -132,19 +153,21 @@ def grid(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     more: MoreIds = None,
     *,
-    adapters: Annotated[str | None, typer.Option(help="Ids: 12 7 31, or 12,7,31.")] = None,
+    adapters: Annotated[
+        str | None, typer.Option(help="Ids: 12 7 31. Each with a strength if wanted: 12 7:0.8 31")
+    ] = None,
     drawing: ModeOptions,
     output: Png = Path("grid.png"),
 ) -> None:
     """Draw every pair of adapters fused, and each alone on the diagonal, on one sheet."""
-    ids = parse_ids(adapters, more)
+    ids, strengths = parse_adapters(adapters, more)
     if ids is None or len(ids) < 2:
         raise UsageError("give two adapters or more, like --adapters 12 7 31.")
     check_png(output)
     asked, mode = drawing.asked, drawing.parsed_mode
     drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
-        sheet = drawer.grid(prompt, ids, mode=mode, progress=progress, **asked)
+        sheet = drawer.grid(prompt, ids, strengths=strengths, mode=mode, progress=progress, **asked)
     write_sheet(sheet, output)
 
 
@@ -156,7 +179,8 @@ def compare(
     more: MoreIds = None,
     *,
     adapters: Annotated[
-        str | None, typer.Option(help="Ids: 12 7, or 12,7. Without, they are found.")
+        str | None,
+        typer.Option(help="Ids, with strengths if wanted: 12 7:0.8. Without, they are found."),
     ] = None,
     finding: FindingOptions,
     drawing: DrawingOptions,
@@ -165,7 +189,7 @@ def compare(
     """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
     if adapters is None:
         prompt, more = joined(prompt, more) or "", None
-    ids = parse_ids(adapters, more)
+    ids, strengths = parse_adapters(adapters, more)
     check_png(output)
     asked = drawing.asked
     drawer = open_drawer(context)
@@ -174,6 +198,7 @@ def compare(
             prompt,
             k=finding.k,
             adapters=ids,
+            strengths=strengths,
             base_model=finding.base_model,
             progress=progress,
             **asked,
@@ -193,21 +218,13 @@ def joined(prompt: str | None, more: Sequence[str] | None) -> str | None:
     return prompt if prompt is None else " ".join([prompt, *(more or [])])
 
 
-def parse_ids(given: str | None, more: Sequence[str] | None) -> list[int] | None:
-    """Read `12,7` or `12` followed by the words `7`…"""
-    words = _words(given, more)
-    try:
-        return [int(word) for word in words] or None
-    except ValueError:
-        raise UsageError(
-            f"--adapters has {' '.join(words)!r}; write ids, like 12 7, and the prompt in quotes."
-        ) from None
-
-
 def parse_adapters(
     given: str | None, more: Sequence[str] | None
 ) -> tuple[list[int] | None, list[float | None] | None]:
-    """Read the same with strengths, `12,7:0.8`; without one, the adapter's own counts."""
+    """Read `12,7:0.8`, or `12` followed by the words `7:0.8`…
+
+    Without a strength the adapter's own counts.
+    """
     ids: list[int] = []
     strengths: list[float | None] = []
     for word in _words(given, more):

@@ -21,6 +21,7 @@ from typing import (
 import typer
 
 from crawler.disk import is_folder
+from crawler.whole_file import check_writable
 from registry.cli.errors import UsageError
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
@@ -336,6 +337,15 @@ def check_output(output: Path) -> None:
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
     if is_folder(output):
         raise UsageError(f"{output} is a folder; name a file to write.")
+    try:
+        check_writable(output)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def beside(output: Path, ending: str) -> Path:
+    """Return the name of what goes with an output: `gates.v1` and `gates.v2` share none."""
+    return output.with_name(output.name.removesuffix(".safetensors") + ending)
 
 
 def check_png(output: Path) -> None:

@@ -1,5 +1,6 @@
 """Commands that bring in adapters: refresh, crawl, encode."""
 
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from registry.cli.progress import show_refresh
 
 if TYPE_CHECKING:
     from registry.db.runs import RunFacts
+    from registry.refresh.pipeline import StepProgress
 
 app = typer.Typer()
 
@@ -92,8 +94,10 @@ def _run(
     with closing(open_source(crawl.source, settings)) as opened:
         pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder)
         refreshed = pipeline.refresh(opened, full=crawl.full, force=crawl.force, steps=steps)
-        counts = show_refresh(refreshed)
-    [run] = registry.runs(limit=1)
+        ids: list[int] = []
+        counts = show_refresh(_noting(ids, refreshed))
+    # By its id: another refresh may have begun meanwhile, of the same source too.
+    run = registry.run(ids[0])
     ready = sum(registry.base_models().values())
     if as_json:
         fetched = {"fetched_bytes": run.fetched_bytes, "bytes_per_adapter": run.bytes_per_adapter}
@@ -112,6 +116,12 @@ def _run(
     # A bad adapter is a hub's daily bread; a hub that is down is not, nor is a wrong setting.
     if run.error is not None:
         raise typer.Exit(1)
+
+
+def _noting(
+    ids: list[int], refreshed: "Generator[StepProgress, None, int]"
+) -> "Iterator[StepProgress]":
+    ids.append((yield from refreshed))
 
 
 def _fetched(run: "RunFacts") -> str:

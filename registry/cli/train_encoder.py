@@ -1,7 +1,7 @@
 """The command that trains a weight encoder, from files or from the index: docs/training.md."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ import typer
 
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import Json, Seed, check_output, grouped
+from registry.cli.options import Json, Seed, beside, check_output, grouped
 from registry.cli.output import print_facts, print_json, stderr
 from registry.cli.progress import training_bars
 
@@ -112,7 +112,7 @@ def train_encoder(
 
     check_output(output)
     workers = Workers.launched()
-    state = state or output.with_suffix(".training")
+    state = state or beside(output, ".training")
     with training_bars(workers.is_first) as progress:
         trained = _train(manifest, options, schedule.to_schedule(), state, workers, progress)
     if not workers.is_first:
@@ -153,7 +153,9 @@ def _train(
     from encoder.training.dataset import read_dataset
     from encoder.training.train import TrainingRun, fit_ridge, train_autolora
     from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
+    from registry.retrieval.filters import known_name
 
+    options = replace(options, base_model=known_name(options.base_model))
     dataset = read_dataset(manifest)
     name = options.name or f"{options.base_model}-{options.kind}"
     text_encoder = load_text_encoder(options.text_encoder or DEFAULT_TEXT_ENCODER)

@@ -1,6 +1,6 @@
 """The command that trains gates for fusing: docs/training.md."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.errors import UsageError
-from registry.cli.options import Json, Seed, check_output, grouped
+from registry.cli.options import Json, Seed, beside, check_output, grouped
 from registry.cli.output import print_facts, print_json
 from registry.cli.progress import training_bars
 
@@ -35,7 +35,7 @@ class GatesOptions:
     """What is trained, and on which base."""
 
     base: Annotated[Path, typer.Option(help="A diffusers folder of a FLUX base.")]
-    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1.")]
+    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1-dev.")]
     kind: Annotated[
         GatesKind, typer.Option(help="rivals: few numbers a layer type. autolora: the paper's.")
     ] = GatesKind.RIVALS
@@ -107,7 +107,9 @@ def _train(
     from registry.fusion.training.gate_curves import draw_gate_curves
     from registry.fusion.training.gate_data import GateData, describe, read_manifest
     from registry.fusion.training.train import train_gates as train
+    from registry.retrieval.filters import known_name
 
+    options = replace(options, base_model=known_name(options.base_model))
     files, entries = read_manifest(manifest)
     relevances = _load_relevances(options, files)
     workers = Workers.launched()
@@ -117,7 +119,7 @@ def _train(
     data = GateData(backend, files, entries, relevances=relevances, **sizes)
     gates = _untrained(options, batch.seed, backend.transformer, relevances)
     rate = pace.rate or gates.training_rate
-    state = output.with_suffix(".training.pt")
+    state = beside(output, ".training.pt")
     with training_bars(workers.is_first) as progress:
         curve = train(
             gates,
@@ -138,14 +140,12 @@ def _train(
         "curve": curve,
     }
     save_gates(gates, output)
-    draw_gate_curves(curve, output.with_suffix(".png"))
+    draw_gate_curves(curve, beside(output, ".png"))
     state.unlink(missing_ok=True)
     return {"file": str(output), "kind": gates.kind, "sha256": gates.sha256, **curve[-1]}
 
 
 def _load_relevances(options: GatesOptions, files: "Sequence[Path]") -> "Relevances | None":
-    from encoder.text_encoder import load_text_encoder
-    from encoder.weight_encoders.checkpoint import load_encoder
     from registry.fusion.gates.file import KINDS
     from registry.fusion.training.gate_data import Relevances
 
@@ -153,8 +153,7 @@ def _load_relevances(options: GatesOptions, files: "Sequence[Path]") -> "Relevan
         if KINDS[options.kind].needs_embeddings:
             raise UsageError(f"{options.kind} go by relevance: name a weight encoder by --encoder.")
         return None
-    checkpoint = load_encoder(options.encoder)
-    return Relevances.of(files, checkpoint, load_text_encoder(checkpoint.text_encoder))
+    return Relevances.of(files, options.encoder)
 
 
 def _untrained(

@@ -82,16 +82,16 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: i
     adapter.seen_run = max(adapter.seen_run, run_id)
     adapter.downloads = record.downloads
     old, new = adapter.record, record_to_json(record)
-    if is_removed(adapter):
-        adapter.record = new
-        return False
     if adapter.state != "gone" and _facts(old) == _facts(new):
         adapter.record = new
         return False
-    if _has_new_file(adapter, record):
+    has_new_file = _has_new_file(adapter, record)
+    if has_new_file:
         adapter.file_sha256 = None
-        adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
-    elif adapter.state == "gone" or adapter.refused_by is not None:
+    if is_removed(adapter):
+        # It may have been away, and stays out.
+        adapter.state = "refused"
+    elif has_new_file or adapter.state == "gone" or adapter.refused_by is not None:
         # It was away, and publishing makes it ready again; or its header is looked at again.
         adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
     if old.get("covers") != new["covers"]:

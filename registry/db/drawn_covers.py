@@ -106,9 +106,19 @@ def count_waiting(session: Session, wanted: Wanted) -> int:
 def list_waiting(
     session: Session, wanted: Wanted, limit: int, *, but: Collection[int] = ()
 ) -> list[WaitingCover]:
-    """Return adapters that wait for a cover, `but` some, what is downloaded most first."""
+    """Return adapters that wait for a cover, `but` some, what is downloaded most first.
+
+    What was tried in vain comes after the others, the last of all what was tried last: what fails
+    for all that come first keeps nobody from the rest.
+    """
+    tried_at = (
+        select(DrawnCover.tried_at)
+        .where(DrawnCover.adapter_id == Adapter.id, DrawnCover.file_sha256 == Adapter.file_sha256)
+        .scalar_subquery()
+    )
     query = _waiting(wanted).where(Adapter.id.not_in(but))
-    query = query.order_by(Adapter.downloads.desc(), Adapter.id).limit(limit)
+    in_turn = tried_at.nulls_first(), Adapter.downloads.desc(), Adapter.id
+    query = query.order_by(*in_turn).limit(limit)
     return [WaitingCover(row.id, label(row.repo, row.version)) for row in session.execute(query)]
 
 
@@ -157,13 +167,24 @@ def store_drawn(session: Session, drawn: DrawnFacts, file_sha256: str) -> None:
 
 def store_failure(session: Session, adapter_id: int, reason: str) -> None:
     """Note why a cover could not be drawn; `MOST_FAILURES` runs try it before it is given up."""
+    _store_vain(session, adapter_id, reason, failures=1)
+
+
+def postpone(session: Session, adapter_id: int, reason: str) -> None:
+    """Have a cover come after the others that could not be drawn; it is never given up for that."""
+    _store_vain(session, adapter_id, reason, failures=0)
+
+
+def _store_vain(session: Session, adapter_id: int, reason: str, *, failures: int) -> None:
+    """Note why a cover could not be drawn, and so many failures more."""
     sha256 = session.scalar(select(Adapter.file_sha256).where(Adapter.id == adapter_id))
     if sha256 is None:
         # It was removed meanwhile.
         return
     before = session.get(DrawnCover, adapter_id)
-    failures = before.failures if before is not None and before.file_sha256 == sha256 else 0
-    facts = {"file_sha256": sha256, "failures": failures + 1, "reason": reason}
+    if before is not None and before.file_sha256 == sha256:
+        failures += before.failures
+    facts = {"file_sha256": sha256, "failures": failures, "reason": reason}
     _store(session, adapter_id=adapter_id, **facts)
 
 

@@ -72,9 +72,8 @@ def count_rows(connection: Connection) -> dict[str, int]:
     }
 
 
-def has_tables(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        return bool(inspect(connection).get_table_names())
+def has_tables(connection: Connection) -> bool:
+    return bool(inspect(connection).get_table_names())
 
 
 def is_known_revision(revision: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,11 @@ from registry.image_states import UNFINISHED, ImageState
 # A process says that it lives every few seconds (registry.api.drawing); one that has not for so
 # long is dead, or has lost the database.
 LOST_AFTER = timedelta(seconds=45)
+# What a process that draws finds its images in. They count as interrupted when its machine has
+# slept, whoever looks first; that it goes on shows that they are not.
+WAITING: tuple[ImageState, ...] = ("waiting", "interrupted")
+DRAWING: tuple[ImageState, ...] = (*UNFINISHED, "interrupted")
+GOES_ON: Mapping[str, Any] = {"state": "drawing", "seen_at": func.now(), "finished_at": None}
 
 
 @dataclass(frozen=True)
@@ -62,20 +67,24 @@ def ask(session: Session, asked: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def begin(session: Session, image_id: int) -> bool:
     """Say that an image is being drawn; return False if nobody wants it any more."""
-    return _change(session, image_id, ["waiting"], state="drawing", seen_at=func.now())
+    return _change(session, image_id, WAITING, **GOES_ON)
 
 
 def step(session: Session, image_id: int, done: int, total: int) -> bool:
     """Note how far an image is; return False if nobody wants it any more."""
-    return _change(session, image_id, ["drawing"], done=done, total=total, seen_at=func.now())
+    return _change(session, image_id, DRAWING, done=done, total=total, **GOES_ON)
 
 
 def stay_alive(session: Session, image_ids: Collection[int]) -> None:
     """Say that these are still to be drawn by who has them."""
     session.execute(
         update(DrawnImage)
-        .where(DrawnImage.id.in_(image_ids), DrawnImage.state.in_(UNFINISHED))
-        .values(seen_at=func.now())
+        .where(DrawnImage.id.in_(image_ids), DrawnImage.state.in_(DRAWING))
+        .values(
+            seen_at=func.now(),
+            state=case((DrawnImage.state == "interrupted", "waiting"), else_=DrawnImage.state),
+            finished_at=None,
+        )
     )
 
 
@@ -86,7 +95,7 @@ def finish(session: Session, image_id: int, made: FinishedImage, most_bytes: int
     """
     size = len(made.png) + len(made.thumbnail)
     facts = {"recipe": made.recipe, "activity": made.activity, "bytes": size}
-    if not _change(session, image_id, ["drawing"], state="done", finished_at=func.now(), **facts):
+    if not _change(session, image_id, DRAWING, state="done", finished_at=func.now(), **facts):
         return False
     session.add(ImageFile(image_id=image_id, png=made.png, thumbnail=made.thumbnail))
     session.flush()

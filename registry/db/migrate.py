@@ -40,7 +40,8 @@ def migrate(engine: Engine) -> None:
     """Migrate to the newest revision. Harmless when there already, or when run twice at once.
 
     Raises:
-        DatabaseError: an extension is missing, or the schema is newer than this code.
+        DatabaseError: it does not answer, an extension or room is missing, or the schema is newer
+            than this code.
     """
     try:
         with engine.connect() as connection:
@@ -59,14 +60,30 @@ def migrate(engine: Engine) -> None:
                 connection.commit()
     except DBAPIError as error:
         cause = str(error.orig).splitlines()[0]
-        if isinstance(error.orig, psycopg.OperationalError):
+        if is_lost(error.orig):
             raise unreachable(engine.url, cause) from error
+        if isinstance(error.orig, psycopg.OperationalError):
+            # No room, or somebody else has what is to be changed.
+            raise DatabaseError(
+                f"the database could not be migrated: {cause}. What was stored is safe: mend that, "
+                "then run the same command again."
+            ) from error
         raise DatabaseError(
             f"the database could not be migrated: {cause}. "
             "It needs PostgreSQL 14 or later with the extensions vector (0.8.4) and pg_trgm, and "
             "a role that may create tables, and extensions unless they are there: what a superuser "
             "made by `CREATE EXTENSION vector` and `CREATE EXTENSION pg_trgm` is enough."
         ) from error
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection or the server is what failed, and not a statement."""
+    # 08 and 57P are lost connections and shutdowns; who was not let in has no state.
+    # https://www.postgresql.org/docs/18/errcodes-appendix.html
+    state = getattr(error, "sqlstate", None) or "08000"
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+        state.startswith(("08", "57P"))
+    )
 
 
 def unreachable(url: URL, cause: str) -> DatabaseError:

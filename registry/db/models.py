@@ -266,6 +266,9 @@ class File(Base):
     read_at: Mapped[datetime | None]
     # What read it last, also when it was refused: a better reader reads it again.
     reader_version: Mapped[str | None]
+    # Why that one refused it, for people; NULL where it took it. It is said of all adapters that
+    # have the file, whenever they were given it.
+    refusal: Mapped[str | None]
     # The hash of what follows the header; it begins with AutoV3, as sha256 begins with AutoV2.
     body_sha256: Mapped[str | None] = mapped_column(index=True)
     # encoder.sketches.fingerprint's direction and log_norm; NULL where there is none.

@@ -131,12 +131,12 @@ def _was_dropped() -> ColumnElement[bool]:
 
 
 def _was_read(reader_version: str) -> ColumnElement[bool]:
-    """Read by this version, and a sketch made or found impossible.
+    """Taken by this version, and a sketch made or found impossible.
 
     Or by any, if it is not here to be read again.
     """
     is_current = or_(File.reader_version == reader_version, File.state != "stored")
-    return and_(File.read_at.is_not(None), is_current)
+    return and_(File.read_at.is_not(None), File.refusal.is_(None), is_current)
 
 
 def _to_read(reader_version: str) -> ColumnElement[bool]:

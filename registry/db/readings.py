@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from encoder.base_models.families import find_family
+from registry.db.adapters import label
 from registry.db.claims import load_beside
 from registry.db.encoder_models import Sketch, WeightEmbedding
 from registry.db.models import Adapter, File
@@ -29,7 +30,8 @@ def store_readings(session: Session, readings: Sequence[Reading]) -> None:
     files = _lock_files(session, hashes)
     beside = load_beside(session, hashes)
     for reading in readings:
-        file, columns = files[reading.sha256], dict(reading.columns)
+        file = files[reading.sha256]
+        columns = {**reading.columns, "refusal": reading.refusal or None}
         if beside.get(reading.sha256, NOTHING) != reading.beside:
             columns["reader_version"] = None
         if not reading.refusal:
@@ -39,6 +41,27 @@ def store_readings(session: Session, readings: Sequence[Reading]) -> None:
         for adapter in adapters[reading.sha256]:
             _settle(adapter, file, reading.refusal)
     _store_sketches(session, readings)
+
+
+def refuse_latecomers(session: Session) -> list[tuple[str, str]]:
+    """Refuse the adapters that were given a file after it was refused; return which, and why.
+
+    A second listing is given it, and what was gone or taken out comes back with it.
+    """
+    late = session.execute(
+        select(Adapter, File.refusal)
+        .join(Adapter.file)
+        .where(Adapter.state == "listed", File.refusal.is_not(None))
+        .order_by(Adapter.id)
+        # The files too: somebody may be storing that they are taken now.
+        .with_for_update(key_share=True)
+    )
+    refused = list[tuple[str, str]]()
+    for adapter, refusal in late:
+        assert refusal is not None
+        adapter.state, adapter.refusal = "refused", refusal
+        refused.append((label(adapter.repo, adapter.version), refusal))
+    return refused
 
 
 def _lock_adapters(session: Session, hashes: Sequence[str]) -> dict[str, list[Adapter]]:

@@ -155,6 +155,13 @@ def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[Ru
     ]
 
 
+def get_run(session: Session, run_id: int) -> RunFacts:
+    """Return a refresh that there is."""
+    return _facts(
+        *session.execute(select(CrawlRun, state_now()).where(CrawlRun.id == run_id)).one()
+    )
+
+
 def find_last(session: Session, origin: Origin) -> RunFacts | None:
     """Return the last refresh of an origin, if it was refreshed."""
     query = select(CrawlRun, state_now()).where(

@@ -8,15 +8,15 @@ from typing import Any
 import psycopg
 from pgvector import HalfVector
 from pgvector.psycopg.halfvec import HalfVectorBinaryDumper
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres, has_database
-from registry.db.migrate import migrate
+from registry.db.migrate import is_lost, migrate, unreachable
 from registry.errors import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -81,6 +81,21 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+@contextmanager
+def reached(engine: Engine) -> Iterator[Connection]:
+    """Give the first connection; whoever is not let in is told of the address, not of a loss.
+
+    Raises:
+        DatabaseError: nothing answers there, or it lets nobody in.
+    """
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise unreachable(engine.url, str(error.orig).splitlines()[0]) from error
+    with connection:
+        yield connection
 
 
 def is_away(settings: Settings) -> bool:
@@ -168,10 +183,5 @@ def translated(error: DBAPIError) -> RegistryError | DBAPIError:
         return NumberTooLargeError(line)
     if isinstance(error.orig, _NOT_ALLOWED):
         return DatabaseRightsError(line)
-    # 08 and 57P are lost connections and shutdowns; other states are this statement's fault.
-    # https://www.postgresql.org/docs/18/errcodes-appendix.html
-    state = getattr(error.orig, "sqlstate", None) or "08000"
-    lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError) and (
-        state.startswith(("08", "57P"))
-    )
-    return DatabaseLostError(line) if error.connection_invalidated or lost else error
+    lost = error.connection_invalidated or is_lost(error.orig)
+    return DatabaseLostError(line) if lost else error

@@ -17,10 +17,14 @@ def find_basis(session: Session, family: str) -> SketchBasis | None:
     return session.scalar(query.order_by(SketchBasis.id.desc()).limit(1))
 
 
+def is_latest() -> ColumnElement[bool]:
+    """Whether a basis is its family's last, which alone is used."""
+    return SketchBasis.id.in_(select(func.max(SketchBasis.id)).group_by(SketchBasis.family))
+
+
 def list_bases(session: Session) -> list[SketchBasis]:
     """The latest of each family."""
-    latest = select(func.max(SketchBasis.id)).group_by(SketchBasis.family)
-    return list(session.scalars(select(SketchBasis).where(SketchBasis.id.in_(latest))))
+    return list(session.scalars(select(SketchBasis).where(is_latest())))
 
 
 def list_kept(session: Session, base_models: Collection[str]) -> list[str]:

@@ -95,6 +95,15 @@ class GateDataError(FusionError):
         super().__init__(f"manifest {path} {reason}; docs/training.md says what it holds")
 
 
+class GatePictureError(FusionError):
+    """A picture that gates are trained on cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"picture {path} cannot be read: {reason}; mend it, or take it out of the manifest"
+        )
+
+
 class BaseModelError(FusionError):
     """A folder does not hold a base model that a backend can run."""
 

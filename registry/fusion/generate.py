@@ -2,18 +2,21 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 from pydantic import ValidationError
 
-from encoder.threads import threads
+from crawler.peft_config import CONFIG_NAME
+from encoder.adapter.alpha import IN_METADATA
+from encoder.threads import thread_count, threads
 from registry.errors import first_fault
 from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
-from registry.fusion.backends.base import Backend, Sampling
+from registry.fusion.backends.base import Backend, Sampling, is_of_base
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.device_cache import DeviceAdapter
 from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
@@ -73,22 +76,12 @@ def reproduce(
     `adapters` are found by their sha256; their strengths are taken from the recipe.
 
     Raises:
-        RecipeError: the base, the gates or an adapter is not the one of the recipe.
+        RecipeError: the base, the gates or an adapter is not the one of the recipe, or an adapter
+            is scaled otherwise.
     """
     by_hash = {adapter.sha256: adapter for adapter in adapters}
-    problems = [
-        f"adapter {wanted.name!r} ({wanted.sha256[:12]}) is missing"
-        for wanted in recipe.adapters
-        if wanted.sha256 not in by_hash
-    ]
-    if (backend.base_model, backend.file_hashes()) != (recipe.base.name, recipe.base.files):
-        problems.append(f"the base {backend.base_model!r} has other files than it had")
-    # A gated recipe without adapters may have no gates.
-    gates_sha256 = gates.sha256 if gates is not None else None
-    if recipe.mode == "gated" and gates_sha256 != recipe.gates_sha256:
-        problems.append("the gates are others")
-    if problems:
-        raise RecipeError(f"the recipe cannot be followed: {'; '.join(problems)}")
+    if problems := "; ".join(list_problems(recipe, by_hash, backend, gates)):
+        raise RecipeError(f"the recipe cannot be followed: {problems}")
     versions = all_versions(backend)
     if versions != recipe.versions:
         log.warning("made with %s, now %s: pixels may differ", recipe.versions, versions)
@@ -96,6 +89,40 @@ def reproduce(
     check_adapters(used, backend)
     check = recipe.departure is not None
     return follow(recipe, used, backend, gates, progress, preview, check=check)
+
+
+def list_problems(
+    recipe: Recipe, by_hash: Mapping[str, LoadedAdapter], backend: Backend, gates: Gates | None
+) -> Iterator[str]:
+    """Yield in words what is not here as the recipe has it."""
+    for wanted in recipe.adapters:
+        adapter = by_hash.get(wanted.sha256)
+        if adapter is None:
+            yield f"adapter {wanted.name!r} ({wanted.sha256[:12]}) is missing"
+        # What stands in the file is the same wherever its hash is.
+        elif (
+            adapter.weights.config != IN_METADATA and adapter.config_scale() != wanted.config_scale
+        ):
+            yield (
+                f"adapter {wanted.name!r} is scaled by {_scale_said(adapter.config_scale())} here, "
+                f"by {_scale_said(wanted.config_scale)} there: its {CONFIG_NAME} is another"
+            )
+    files = {name: sha256 for name, sha256 in recipe.base.files.items() if is_of_base(name)}
+    if (backend.base_model, backend.file_hashes()) != (recipe.base.name, files):
+        yield f"the base {backend.base_model!r} has other files than it had"
+    # A gated recipe without adapters may have no gates.
+    gates_sha256 = gates.sha256 if gates is not None else None
+    if recipe.mode == "gated" and gates_sha256 != recipe.gates_sha256:
+        yield "the gates are others"
+    asked = gates.leaning_count if gates is not None else 0
+    for wanted in recipe.adapters:
+        told = len(wanted.leanings)
+        if told not in (0, asked):
+            yield f"adapter {wanted.name!r} has {told} leanings, and the gates ask for {asked}"
+
+
+def _scale_said(scale: float | None) -> str:
+    return "what its file says" if scale is None else f"{scale:g}"
 
 
 def follow(
@@ -111,7 +138,11 @@ def follow(
     """Follow a recipe with adapters that are in its order."""
     if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
         raise GatesMismatchError(gates.base_model, backend.base_model)
-    with backend.lock, threads(recipe.threads), enough_memory(recipe, backend):
+    # More threads than cores wait for each other; a recipe of a larger machine may ask for them.
+    count = min(recipe.threads, max(os.cpu_count() or 1, thread_count()))
+    if count < recipe.threads:
+        log.warning("made with %d threads, now %d: pixels may differ", recipe.threads, count)
+    with backend.lock, threads(count), enough_memory(recipe, backend):
         ready = ReadyAdapters.load(recipe, adapters, backend, gates)
         passes = ready.passes()
         with (

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Unpack
 
+from encoder.base_models.facts import common_bases
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import (
@@ -79,6 +80,8 @@ class Maker:
         prompt: str,
         adapters: Sequence[int],
         *,
+        strengths: Sequence[float | None] | None = None,
+        base_model: str | None = None,
         mode: Mode = "gated",
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
@@ -90,7 +93,7 @@ class Maker:
         from registry.fusion.sheets import draw_grid, label_of
 
         pasted = read_pasted(clean(prompt))
-        ingredients, base_model = self._gather(pasted, 0, adapters, None, None)
+        ingredients, base_model = self._gather(pasted, 0, adapters, strengths, base_model)
         prompt = pasted.without_calls
         how = _drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
@@ -106,6 +109,7 @@ class Maker:
         *,
         k: int = 3,
         adapters: Sequence[int] | None = None,
+        strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         mature: Maturity = "any",
         progress: StepCallback | None = None,
@@ -119,7 +123,7 @@ class Maker:
         from registry.fusion.sheets import draw_row, label_of
 
         pasted = read_pasted(clean(prompt))
-        ingredients, base_model = self._gather(pasted, k, adapters, None, base_model, mature)
+        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model, mature)
         prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
@@ -197,14 +201,22 @@ class Maker:
                 prompt.text, max(k, called), base_model=base_model, mature=mature
             )
         if base_model is None:
-            base_model = (
-                chosen[0].card.base_model if chosen else self.catalogue.default_base_model()
-            )
+            base_model = self._base_of(chosen)
         ingredients = [
             Ingredient(each.card, _strength_of(each.card, given), each.similarities, each.embedding)
             for each, given in zip_longest(chosen, strengths)
         ]
         return ingredients, base_model
+
+    def _base_of(self, chosen: Sequence[Chosen]) -> str:
+        """Return the base that draws all that is chosen: the first adapter's own, or one here.
+
+        An adapter's may leave open which it is, as "flux.1" does.
+        """
+        names = [each.card.base_model for each in chosen] or [self.catalogue.default_base_model()]
+        here = self.studio.base_models
+        # Of adapters that go together on no base, the studio says which is not the first one's.
+        return (common_bases(names, here) or common_bases(names[:1], here))[0]
 
     def _named(self, prompt: str, adapter_ids: Sequence[int]) -> list[Chosen]:
         """Return all of the adapters, or raise AdapterNotFoundError."""

@@ -99,6 +99,8 @@ class ShownOptions(DrawingOptions, total=False):
 class GridOptions(DrawingOptions, total=False):
     """The keywords of `grid`, whoever draws."""
 
+    strengths: Sequence[float | None] | None
+    base_model: str | None
     mode: Mode
     progress: StepCallback | None
 
@@ -108,6 +110,7 @@ class CompareOptions(DrawingOptions, total=False):
 
     k: int
     adapters: Sequence[int] | None
+    strengths: Sequence[float | None] | None
     base_model: str | None
     mature: Maturity
     progress: StepCallback | None
@@ -116,6 +119,5 @@ class CompareOptions(DrawingOptions, total=False):
 class FuseOptions(CompareOptions, total=False):
     """The keywords of `fuse`, whoever draws."""
 
-    strengths: Sequence[float | None] | None
     mode: Mode
     check: bool

@@ -112,7 +112,7 @@ class Recipe(_Frozen):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read the recipe from a PNG, or from a JSON file.
+    """Read the recipe from a PNG, or from a JSON file, whatever it is called.
 
     Raises:
         RecipeError: the file is absent, or carries no recipe.
@@ -123,7 +123,7 @@ def read_recipe(path: Path) -> Recipe:
         data = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error}") from error
-    if path.suffix.lower() == ".json":
+    if data.lstrip()[:1] == b"{":
         return Recipe.from_json(data, str(path))
     return recipe_in_png(data, str(path))
 

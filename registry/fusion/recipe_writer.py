@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
-
 from encoder.adapter.alpha import IN_METADATA
 from encoder.base_models.facts import variant_of
+from encoder.threads import thread_count
 from registry.fusion.backends.base import Backend
 from registry.fusion.gates.interface import Gates
 from registry.fusion.licences import conflicts, strictest
@@ -64,7 +63,7 @@ def write_recipe(
         if adapters
         else (),
         versions=all_versions(backend),
-        threads=torch.get_num_threads(),
+        threads=thread_count(),
     )
 
 

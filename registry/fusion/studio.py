@@ -4,7 +4,7 @@ Importing this imports no torch; making the first image does.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +64,11 @@ class Studio:
         self._backends: dict[str, Backend] = {}
         self._gates: dict[str, Gates] = {}
         self._weights: LRUCache[tuple[str, str, str], LoraWeights] = LRUCache(KEPT_ADAPTERS)
+
+    @property
+    def base_models(self) -> Collection[str]:
+        """The names of the bases that draw here."""
+        return self._settings.base_models.keys()
 
     def draw(
         self,

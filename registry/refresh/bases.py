@@ -37,10 +37,14 @@ TOGETHER = 16
 
 
 def find_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> dict[str, Path]:
-    """Return where the bases lie that this index has learned, by family."""
+    """Return where the bases lie that this index has learned, by family.
+
+    Of one that the blob store has lost, files are read without: they have the usual sketch.
+    """
     with sessions() as session:
         known = sketch_bases.list_bases(session)
-    return {basis.family: blobs.path(basis.basis_sha256) for basis in known}
+    places = {basis.family: blobs.path(basis.basis_sha256) for basis in known}
+    return {family: path for family, path in places.items() if path.is_file()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class IndexBases:
     ) -> "Basis | None":
         """Return the family's basis, learned if it is time to; None if it has none of its own.
 
-        The files `held_back` are not learned from. With `anew` it is learned whatever there is.
+        One that the blob store has lost is none. The files `held_back` are not learned from. With
+        `anew` it is learned whatever there is.
         """
         from encoder.sketches.basis import find_basis
         from encoder.sketches.basis_learning import MOST_ADAPTERS
@@ -64,6 +69,8 @@ class IndexBases:
         with self.sessions() as session:
             kept = sketch_bases.list_kept(session, _base_models(session, family))
             known = sketch_bases.find_basis(session, family.name)
+        if known is not None and not self.blobs.exists(known.basis_sha256):
+            known = None
         # Hashes are in no order, so neither are those that are taken.
         files = [sha256 for sha256 in kept if sha256 not in held_back][:MOST_ADAPTERS]
         is_time = len(files) >= (FEWEST_FILES if known is None else GROWTH * known.files)

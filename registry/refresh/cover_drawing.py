@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.covers import read_cover
-from encoder.base_models.facts import related_base_models
+from encoder.base_models.facts import common_bases, related_base_models
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import drawn_covers
@@ -19,13 +19,20 @@ from registry.db.holds import hold
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
+    BlobStoreError,
     DiskError,
     HasCoverError,
     MissingExtraError,
     NoBaseModelError,
 )
 from registry.fusion.catalogue import Ingredient
-from registry.fusion.errors import BaseModelError, GatesFileError, GenerationCancelledError
+from registry.fusion.errors import (
+    BaseModelError,
+    DeviceMemoryError,
+    GatesFileError,
+    GatesMismatchError,
+    GenerationCancelledError,
+)
 from registry.fusion.options import Drawing, Mode, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.problems import one_line
@@ -46,8 +53,10 @@ SAYS_NOTHING = re.compile(
 )
 
 
-NO_ADAPTERS_FAULT = (
-    BaseModelError, DiskError, GatesFileError, GenerationCancelledError, MissingExtraError,
+# What a person has to mend before any cover can be drawn, and all others would meet.
+NOTHING_CAN_BE_DRAWN = (
+    BaseModelError, BlobStoreError, DeviceMemoryError, GatesFileError, GatesMismatchError,
+    MissingExtraError,
 )  # fmt: skip
 
 
@@ -66,15 +75,8 @@ class CoverDrawing:
 
     def base_for(self, base_model: str) -> str | None:
         """Return the base that draws adapters of a base model here, if there is one."""
-        bases = [base_model, *self.settings.base_models]
-        return next(
-            (
-                base
-                for base in bases
-                if base in self.settings.base_models and base_model in related_base_models(base)
-            ),
-            None,
-        )
+        base = common_bases([base_model], self.settings.base_models)[0]
+        return base if base in self.settings.base_models else None
 
     def wanted(self, base_model: str | None = None, origin: Origin | None = None) -> Wanted:
         """Return whose covers can be drawn, of adapters of all base models or of one.
@@ -101,7 +103,8 @@ class CoverDrawing:
         Raises:
             GenerationCancelledError: `progress` did.
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
-            DiskError: nothing more can be stored.
+            DeviceMemoryError: there is no room for a cover, or for none now.
+            BlobStoreError, DiskError: nothing more can be fetched or stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
@@ -126,7 +129,12 @@ class CoverDrawing:
     def _try(self, waiting: WaitingCover, progress: StepCallback | None) -> StepOutcome:
         try:
             self.draw(waiting.adapter_id, progress)
-        except NO_ADAPTERS_FAULT:
+        except DeviceMemoryError as error:
+            # Whether this adapter needs too much or others have it all, only the next ones tell.
+            with self.sessions.begin() as session:
+                drawn_covers.postpone(session, waiting.adapter_id, one_line(error))
+            raise
+        except (*NOTHING_CAN_BE_DRAWN, DiskError, GenerationCancelledError):
             # All others would fail alike.
             raise
         except Exception as error:

@@ -21,11 +21,12 @@ from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db.encoder_models import Encoder
-from registry.db.encoders import find_active, find_encoder, register_encoder
+from registry.db.encoder_removals import remove_encoder
+from registry.db.encoders import candidates, find_active, find_encoder, register_encoder
 from registry.db.examples import Example, count_examples, list_examples, load_sketches
 from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
-from registry.errors import NotEnoughToLearnError
+from registry.errors import NotEnoughToLearnError, PromotionError
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.bases import IndexBases
 from registry.refresh.scratch import scratch_folder, take_room
@@ -90,6 +91,7 @@ class Learner:
 
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
+            PromotionError: what it finds more would cost what is found now.
             DiskFullError: there is no room for their sketches.
         """
         from encoder.training.judging import is_held_back
@@ -269,16 +271,34 @@ class Learner:
         return _judge(active, [sketches[example.sha256] for example in held], held)
 
     def _serve(self, checkpoint: Path, reason: str, progress: Progress) -> str:
-        """Register an encoder, embed everything by it, and let search use it."""
+        """Register an encoder, embed everything by it, and let search use it.
+
+        Raises:
+            PromotionError: what is found by its weights now would be lost. Nothing of it stays.
+        """
         with self.sessions.begin() as session:
             encoder = register_encoder(session, self.blobs, checkpoint)
         for done, _ in enumerate(backfill(self.sessions, self.blobs, encoder), start=1):
             progress(done, done, "Encoding weights")
-        with self.sessions.begin() as session:
-            promoted = promote(session, encoder.name, reason=reason)
-            loaded = load_registered(self.blobs, promoted)
-            promoted.calibration = calibrate(session, promoted, loaded).to_json()
+        try:
+            with self.sessions.begin() as session:
+                promoted = promote(session, encoder.name, reason=reason)
+                loaded = load_registered(self.blobs, promoted)
+                promoted.calibration = calibrate(session, promoted, loaded).to_json()
+        except PromotionError as error:
+            self._give_up(encoder)
+            raise PromotionError(
+                f"{encoder.name} was learned and is given up: files came meanwhile, or some that "
+                f"are found by their weights have no sketch {encoder.sketch_version}. Run "
+                "`autolora encode`, then learn again."
+            ) from error
         return encoder.name
+
+    def _give_up(self, encoder: Encoder) -> None:
+        """Remove an encoder, unless it is one that served before: the next lesson makes another."""
+        with self.sessions.begin() as session:
+            for unused in candidates(session, {encoder.checkpoint_sha256}):
+                remove_encoder(session, unused.name)
 
 
 def learnable_base_models(session: Session) -> list[str]:

@@ -113,8 +113,8 @@ class NightWatch:
             with closing(open_source(address, self._settings)) as source:
                 origin = Origin(source.hub, source.endpoint)
                 full = facts["full"] = self._is_full(source, origin)
-                yield from self._pipeline.refresh(source, full=full)
-                facts.update(self._facts_of_run(origin))
+                run_id = yield from self._pipeline.refresh(source, full=full)
+                facts.update(self._facts_of_run(run_id))
         except (DiskError, DatabaseLostError):
             raise
         except Exception as error:
@@ -132,10 +132,9 @@ class NightWatch:
         days = timedelta(days=self._settings.full_listing_days)
         return listed_at is None or datetime.now(UTC) - listed_at >= days
 
-    def _facts_of_run(self, origin: Origin) -> dict[str, Any]:
+    def _facts_of_run(self, run_id: int) -> dict[str, Any]:
         with self._sessions() as session:
-            run = runs.find_last(session, origin)
-        assert run is not None, "it was refreshed just now"
+            run = runs.get_run(session, run_id)
         # Beside the steps a report lists problems, and what was skipped.
         counts = {name: n for name, n in run.counts.items() if isinstance(n, dict)}
         return {
@@ -174,10 +173,14 @@ class NightWatch:
         So what could not be learned from tonight is tried again, however little is added.
         """
         try:
-            lesson = self._learner.learn(base_model, silent)
+            with one_line_errors():
+                lesson = self._learner.learn(base_model, silent)
         except (DiskError, DatabaseLostError):
             raise
-        except AutoLoraError as error:
+        except Exception as error:
+            # Any: what a stranger's files teach wrongly is this family's alone.
+            if not isinstance(error, AutoLoraError):
+                log.exception("%s broke its lesson", base_model)
             return {"outcome": one_line(error)}
         return {
             "examples": examples,

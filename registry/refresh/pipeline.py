@@ -144,8 +144,8 @@ class Pipeline:
         full: bool = False,
         force: bool = False,
         steps: Collection[type[Step]] = STEPS,
-    ) -> Generator[StepProgress]:
-        """Run `steps` in their order, write a run report, yield after each outcome.
+    ) -> Generator[StepProgress, None, int]:
+        """Run `steps` in their order, yield after each outcome; return the id of the run's report.
 
         `full` lists everything and marks what has vanished as gone; otherwise only what
         changed since the last run is listed. Much that vanishes at once waits for a second
@@ -178,6 +178,7 @@ class Pipeline:
                 for step in chosen:
                     step.close()
             self._finish(run_id, report)
+            return run_id
 
     def _run_in_order(
         self, steps: Sequence[Step], run_id: int, report: _Report, turn: Turn

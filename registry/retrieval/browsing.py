@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Row, Select, cast, func, literal, select, tup
 from sqlalchemy.orm import Session, aliased
 
 from registry.db.models import Listing
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
 from registry.retrieval.filters import Filters, conditions, conditions_by_field
 from registry.retrieval.terms import Sort
@@ -214,19 +214,19 @@ def _order(sort: Sort, seed: int, total: Total) -> _Order:
 def _read(question: object, cursor: str, sort: Sort) -> tuple[Total, tuple[Any, int]]:
     """Return the total and the end of the last page; a cursor's own values are not trusted."""
     match read_cursor(question, cursor):
-        case [int(counted), bool(exact), key, int(id_)] if 0 <= counted <= MOST_COUNTED:
+        case [counted, bool(exact), key, id_] if is_bigint(counted) and is_bigint(id_):
             pass
         case _:
             raise CursorError
+    if not 0 <= counted <= MOST_COUNTED:
+        raise CursorError
     if sort == "name":
         if not isinstance(key, str):
             raise CursorError
         key = clean(key)
     elif sort in ("newest", "updated"):
         key = _read_moment(key)
-    elif not _is_bigint(key):
-        raise CursorError
-    if not _is_bigint(id_):
+    elif not is_bigint(key):
         raise CursorError
     return Total(counted, exact), (key, id_)
 
@@ -239,7 +239,3 @@ def _read_moment(key: Any) -> datetime:
     if moment.tzinfo is None:
         raise CursorError
     return moment
-
-
-def _is_bigint(value: Any) -> bool:
-    return isinstance(value, int) and -(2**63) <= value < 2**63

@@ -141,7 +141,8 @@ def search_by_told(
     cards = load_cards(session, ranked)
     others = [named for named in told.named if named not in {one.named for one in matches}]
     # What the filters leave out is not missing.
-    here = {match.named for match in find_named(session, others, Filters())}
+    left_out = find_named(session, others, Filters()) if filters.asked else ()
+    here = {match.named for match in left_out}
     return PicturePage(
         results=tuple(
             PictureResult(cards[id_], tuple(sorted(found[id_], key=_sureness)))

@@ -93,7 +93,8 @@ def ask_cards(session: Session, adapter_ids: Collection[int]) -> Answer[dict[int
     """Ask for adapters by id, and return what gives their cards."""
     found = ask(session, _statement(), {"ids": bigints(adapter_ids)})
     return lambda: {
-        row.id: card_of(row, links_of(row.links), bool(row.fusable), row.note) for row in found()
+        row.id: card_of(row, links_of(row.links), bool(row.fusable), row.file_refusal, row.note)
+        for row in found()
     }
 
 
@@ -101,7 +102,13 @@ def ask_cards(session: Session, adapter_ids: Collection[int]) -> Answer[dict[int
 @cache
 def _statement() -> str:
     shown = (
-        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"), Favourite.note, LINKS)
+        select(
+            *SHOWN,
+            File.verdict["fusable"].as_boolean().label("fusable"),
+            File.refusal.label("file_refusal"),
+            Favourite.note,
+            LINKS,
+        )
         .outerjoin(File, File.sha256 == Adapter.file_sha256)
         .outerjoin(Favourite, Favourite.adapter_id == Adapter.id)
     )
@@ -129,6 +136,7 @@ def is_sound_file(session: Session, sha256: str) -> bool:
         .where(
             File.sha256 == sha256,
             File.read_at.is_not(None),
+            File.refusal.is_(None),
             Adapter.state.in_(["ready", "gone"]),
             Adapter.refusal.is_(None),
         )
@@ -155,6 +163,7 @@ def card_of(
     adapter: Adapter | Row[Any],
     covers: Sequence[CoverLink],
     fusable: bool,
+    file_refusal: str | None,
     favourite_note: str | None,
 ) -> AdapterCard:
     return AdapterCard(
@@ -175,7 +184,8 @@ def card_of(
         fusable=fusable,
         strength=adapter.record.get("strength"),
         state=adapter.state,
-        refusal=adapter.refusal or _withheld(adapter),
+        # What is given a refused file is refused by the next refresh.
+        refusal=adapter.refusal or file_refusal or _withheld(adapter),
         file_name=adapter.file_name,
         favourite_note=favourite_note,
     )

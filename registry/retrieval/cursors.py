@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeGuard
 
 from registry.retrieval.errors import CursorError, OtherQuestionError
 
@@ -57,10 +57,15 @@ def read_number(question: object, cursor: str | None) -> int | None:
     if cursor is None:
         return None
     match read_cursor(question, cursor):
-        case [int(before)] if 0 < before < 2**63:
+        case [before] if is_bigint(before) and before > 0:
             return before
         case _:
             raise CursorError
+
+
+def is_bigint(value: Any) -> TypeGuard[int]:
+    """Whether a cursor's value is a whole number as ids are; JSON's true and false are none."""
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _mark(question: object) -> str:

@@ -80,7 +80,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     fusable = file is not None and bool((file.verdict or {}).get("fusable"))
     note = session.scalar(select(Favourite.note).where(Favourite.adapter_id == adapter_id))
     return AdapterDetail(
-        card=card_of(adapter, links, fusable, note),
+        card=card_of(adapter, links, fusable, file.refusal if file else None, note),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,

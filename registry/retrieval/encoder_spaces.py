@@ -60,7 +60,8 @@ class Space:
         """Return `filters` for the adapters of this space."""
         if not self.base_models:
             return filters
-        # The names are those of the index: whoever meant a family got its variants.
+        # The names are those of the index: whoever meant a family got its variants, and what
+        # leaves them open is in one space alone.
         return replace(filters, base_models=self.base_models, variants=False)
 
     def aim(self, embedding: Floats) -> Floats:

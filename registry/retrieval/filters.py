@@ -24,8 +24,9 @@ class Filters:
 
     Values are compared without regard to case, base models also as hubs, trainers and people call
     them: a word that may mean several ("flux") asks for all of those. A family's name among
-    `base_models` means its variants too, unless `variants` is False; `families` are named by
-    themselves or by any of their base models. Licences, hubs and trainers count as
+    `base_models` means its variants too, and where it leaves open which, it comes with each of
+    them; with `variants` False they are names of the index, as they stand. `families` are named
+    by themselves or by any of their base models. Licences, hubs and trainers count as
     `registry.retrieval.spellings` has them. Ranges include both ends;
     `rank` is the median of an adapter's layers', sizes are bytes, and `updated_since` and
     `updated_before` are of the hub. `commercial` asks for licences that let pictures be sold, or
@@ -194,9 +195,9 @@ def known_names(base_model: str) -> tuple[str, ...]:
     return names_meant(name) or (name,)
 
 
-def base_models_meant(word: str, *, variants: bool = True) -> tuple[str, ...]:
+def base_models_meant(word: str) -> tuple[str, ...]:
     """Return the base models whose adapters are asked for by what a person calls one."""
-    related = (related_base_models(name, siblings=variants) for name in known_names(word))
+    related = map(related_base_models, known_names(word))
     return tuple(dict.fromkeys(name for names in related for name in names))
 
 
@@ -229,13 +230,9 @@ def _within(least: Any, column: Any, most: Any) -> list[ColumnElement[bool]]:
 
 def base_models_named(filters: Filters) -> list[str]:
     """Return the base models that `base_models` ask for."""
-    return sorted(
-        {
-            meant
-            for name in filters.base_models
-            for meant in base_models_meant(name, variants=filters.variants)
-        }
-    )
+    if not filters.variants:
+        return sorted(filters.base_models)
+    return sorted({meant for name in filters.base_models for meant in base_models_meant(name)})
 
 
 def base_models_of_families(filters: Filters) -> list[str]:

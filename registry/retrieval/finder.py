@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models.facts import find_facts, related_base_models
+from encoder.base_models.facts import bases_for, find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -49,7 +49,7 @@ from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
 from registry.retrieval.ranking import Match, SearchHit, fold
-from registry.retrieval.remembered import Remembered
+from registry.retrieval.remembered import Remembered, weigh
 from registry.retrieval.results import (
     Choice,
     DuplicatesPage,
@@ -77,6 +77,7 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
+from registry.text.cached_encoder import LONGEST_KEPT
 from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.prompt_phrases import texts_of
 from registry.text.request_frames import what_is_asked
@@ -146,7 +147,7 @@ class Finder:
                 begin_snapshot(session)
                 opening = ask_opening(session)
                 query = SearchQuery(
-                    pasted.plain_words, filters, paging.limit, called=pasted.called_names
+                    pasted.plain_words, filters, paging.limit, called=pasted.pointers
                 )
                 question = put(session, query, self._text_encoder)
             opened = opening()
@@ -175,7 +176,9 @@ class Finder:
             next=paged.next,
             sort=paging.sort,
         )
-        self.remembered.keep(asked, opened.state, page, len(results))
+        if len(text) <= LONGEST_KEPT:
+            texts = (text, paging.cursor or "", page.next or "")
+            self.remembered.keep(asked, opened.state, page, weigh(len(results), page.ranked, texts))
         return page
 
     def _page(
@@ -207,7 +210,6 @@ class Finder:
             AdapterNotFoundError: one of the adapters is not there.
         """
         text = asked = _checked(text) if text.strip() else ""
-        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
         wish = read_wish(what_is_asked(text))
         if wish.unwanted:
             away = [*([likes.unlike_text] if likes.unlike_text else []), *wish.unwanted]
@@ -305,22 +307,24 @@ class Finder:
             NothingFoundError: there is none.
             CalledAdapterError: one that the prompt calls for is not here.
         """
-        prompt = _checked(prompt)
-        pasted = read_pasted(prompt)
+        pasted = read_pasted(_checked(prompt))
         if pasted.called[:k]:
             return self._called(pasted, k, filters)
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
             check_filters(session, filters)
-            filters = replace(filters.of(base_model), variants=False)
             # A sibling's adapters can be loaded, and seldom do good.
             drawn = related_base_models(known_name(base_model), siblings=False)
-            space = Space(self._encoders.find(session, base_model)[0], tuple(drawn))
-            chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
+            filters = replace(filters, base_models=drawn, variants=False)
+            space = Space(self._encoders.find(session, base_model)[0], drawn)
+            candidates = find_candidates(
+                session, pasted.plain_words, filters, self._text_encoder, space
+            )
+            chosen = choose(candidates, k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
-            nearness = self._nearness(session, prompt, list(cards.values()))
+            nearness = self._nearness(session, pasted.text, list(cards.values()))
         if not chosen:
-            raise NothingFoundError(prompt, filters.base_models[0])
+            raise NothingFoundError(pasted.text, filters.base_models[0])
         return [
             Choice(
                 cards[candidate.adapter_id],
@@ -465,7 +469,7 @@ class Finder:
         """
         if not known:
             raise NothingIndexedError
-        check_filters(session, filters)
+        check_filters(session, filters, known)
         if not _names_some(filters):
             return known
         meant = set(known)
@@ -514,8 +518,7 @@ class Finder:
                 raise UnknownBaseModelError(asked, known)
             if len(names := known_names(asked)) == 1:
                 return names[0]
-        runnable = [name for name in possible if name in self._settings.base_models]
-        return (runnable or possible)[0]
+        return (bases_for(possible, self._settings.base_models) or possible)[0]
 
 
 def _understood(wanted: str, unwanted: Iterable[str]) -> str:

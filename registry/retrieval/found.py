@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Listing
 from registry.retrieval.browsing import in_order
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
 from registry.retrieval.given_values import check_choice, check_limit
 from registry.retrieval.terms import FOUND_SORTS, FoundSort
@@ -72,7 +72,7 @@ def page_of(
 
 def _read(question: object, cursor: str) -> tuple[int, list[int]]:
     match read_cursor(question, cursor):
-        case [int(total), list(ids)] if all(isinstance(id_, int) for id_ in ids):
+        case [total, list(ids)] if all(map(is_bigint, (total, *ids))):
             return total, ids
         case _:
             raise CursorError

@@ -34,14 +34,19 @@ def base_models_listed(session: Session) -> list[str]:
     return list(session.scalars(values_of(Listing.base_model)))
 
 
-def check_filters(session: Session, filters: Filters) -> None:
+def check_filters(
+    session: Session, filters: Filters, listed: Collection[str] | None = None
+) -> None:
     """See that there is an adapter of every value that filters ask for.
+
+    `listed` are the base models of ready adapters, where they are known already.
 
     Raises:
         UnknownBaseModelError: there is none of a base model or family.
         UnknownFilterValueError: there is none with another value.
     """
-    _check_base_models(session, filters)
+    if filters.base_models or filters.families:
+        _check_base_models(session, filters, listed or base_models_listed(session))
     for name, column, asked in (
         ("author", Listing.author, [(one, (one,)) for one in filters.authors]),
         ("licence", Listing.licence, _each_spelled("licences", filters.licences)),
@@ -62,10 +67,7 @@ def _each_spelled(field: Spelled, values: Sequence[str]) -> list[tuple[str, tupl
     return [(value, spellings(field, [value])) for value in values]
 
 
-def _check_base_models(session: Session, filters: Filters) -> None:
-    if not filters.base_models and not filters.families:
-        return
-    listed = base_models_listed(session)
+def _check_base_models(session: Session, filters: Filters, listed: Collection[str]) -> None:
     for asked in filters.base_models:
         if not set(base_models_meant(asked)) & set(listed):
             raise UnknownBaseModelError(asked, _nearest(session, listed, asked))

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
 from registry.retrieval.browsing import MOST_COUNTED, ListedIds, Total
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.errors import CursorError, FilterError
 from registry.retrieval.filters import (
     Filters,
@@ -79,7 +79,7 @@ def _conditions(filters: Filters, state: State) -> list[ColumnElement[bool]]:
 
 def _read(question: object, cursor: str) -> tuple[Total, int]:
     match read_cursor(question, cursor):
-        case [int(counted), bool(exact), int(below)] if 0 < below < 2**63:
+        case [counted, bool(exact), below] if is_bigint(counted) and is_bigint(below):
             return Total(counted, exact), below
         case _:
             raise CursorError

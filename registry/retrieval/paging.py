@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.duplicates import content_of, contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
@@ -113,18 +113,25 @@ def _joined(
     literal: Sequence[int],
     ranked: Sequence[SearchHit],
 ) -> _Place:
-    """Sort what is `literal` in, but for copies of what came or comes."""
+    """Sort what is `literal` in, but for copies of what came or comes.
+
+    What comes may now be folded under a copy that has every word, and what was behind comes with
+    one.
+    """
     last = max(literal) if len(literal) == LITERAL_AT_ONCE else None
-    others = [*place.shown, *place.to_come, *place.behind]
-    content = contents(session, [*others, *literal])
+    others = [*place.shown, *place.to_come]
+    content = contents(session, [*others, *place.behind, *literal])
     known = {content.get(id_) for id_ in others}
     held = [content[id_] for id_ in literal if id_ in content]
     known |= _came_before(session, question, place, held)
     own = {id_ for id_ in literal if content.get(id_) not in known}.union(place.to_come)
-    copies = [id_ for hit in ranked if hit.adapter_id in own for id_ in hit.also]
+    come = [hit for hit in ranked if not own.isdisjoint((hit.adapter_id, *hit.also))]
+    brought = {content.get(id_) for id_ in own}
+    copies = [id_ for hit in come for id_ in hit.also]
     return replace(
         place,
-        to_come=[hit.adapter_id for hit in ranked if hit.adapter_id in own],
+        to_come=[hit.adapter_id for hit in come],
+        behind=[id_ for id_ in place.behind if content.get(id_) not in brought],
         # Only what comes after the last could come again.
         shown=[id_ for id_ in (*place.shown, *copies) if last is not None and id_ > last],
         last_literal=last,
@@ -219,7 +226,7 @@ def _found(ranked: Sequence[SearchHit]) -> dict[int, str]:
 def _read(position: list[object]) -> _Place:
     match position:
         case [list(to_come), list(behind), list(shown), int() | None as last] if all(
-            isinstance(id_, int) for id_ in (*to_come, *behind, *shown)
+            map(is_bigint, (*to_come, *behind, *shown, 0 if last is None else last))
         ):
             return _Place(to_come, behind, shown, last)
     raise CursorError

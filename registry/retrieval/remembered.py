@@ -8,8 +8,9 @@ not yet on disk, nothing is given again.
 - [1] https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
 """
 
+import sys
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,13 +28,16 @@ T = TypeVar("T")
 STATE = """CASE WHEN NOT pg_is_in_recovery() THEN
     pg_current_snapshot()::text || ' ' || pg_postmaster_start_time()
 END AS state"""
-# Each takes 3 KB in an answer of the demo, and more where much is said of it.
 MOST_ADAPTERS = 4096
+# Each takes so many bytes in an answer of the demo, and more where much is said of it; and so many
+# the id of one that is only ranked.
+ADAPTER_BYTES = 3000
+ID_BYTES = 40
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer, the state of the database that it is of, and about how many adapters it shows."""
+    """An answer, the state of the database that it is of, and how many adapters weigh as much."""
 
     state: str
     answer: Any
@@ -85,6 +89,12 @@ class Remembered:
             state, found = told(), answer(session)
         self.keep(question, state, found, adapters)
         return found
+
+
+def weigh(adapters: int, ids: Sequence[int], texts: Iterable[str]) -> int:
+    """Return what an answer and its question take in memory, in adapters that are shown."""
+    others = ID_BYTES * len(ids) + sum(map(sys.getsizeof, texts))
+    return adapters + others // ADAPTER_BYTES
 
 
 def state_of(session: Session) -> str | None:

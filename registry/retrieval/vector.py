@@ -5,6 +5,7 @@ for, though, what there is is compared one by one; and so it is at once where fi
 that this is quicker.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ STEP = 2.5
 # filters would cost more than all else.
 STEPS = 400
 LEAST_OFFERED = 20
+# Up to so many descriptions are counted; of more the index gives enough.
+FEW = 1000
 
 WEIGHTS = """
     FROM weight_embeddings
@@ -88,13 +91,21 @@ def ask_descriptions(
     `embedding` (dim,) is a question as captions are compared with it.
     """
     values = {"vector": vector(embedding), "text_encoder": text_encoder}
-    return _ask_nearest(session, DESCRIPTIONS, values, filters, limit)
+    return _ask_nearest(session, DESCRIPTIONS, values, filters, limit, among=_described(session))
 
 
 def _ask_nearest(
-    session: Session, source: str, values: Mapping[str, Any], filters: Filters, limit: int
+    session: Session,
+    source: str,
+    values: Mapping[str, Any],
+    filters: Filters,
+    limit: int,
+    among: float = math.inf,
 ) -> Answer[list[Match]]:
-    """Send a question to vectors of which an adapter has one; return what gives its answer."""
+    """Send a question to vectors of which an adapter has one; return what gives its answer.
+
+    There are `among` of them, where that is known.
+    """
     condition, asked = filter_sql(filters)
     anew = condition != UNFILTERED
     values = {**asked, **values}
@@ -105,7 +116,7 @@ def _ask_nearest(
     # neighbours, can hide the rest from a scan of the index; mostly there are no more.
     one_by_one = f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT {limit:d}"
     prepare(session, anew=anew)
-    is_narrow = _is_narrow(session, filters, limit)
+    is_narrow = _is_narrow(session, filters, limit, among)
     first = ask(session, one_by_one if is_narrow else by_index, values)
 
     def answer() -> list[Match]:
@@ -253,15 +264,26 @@ def worth_offering(session: Session, filters: Filters, limit: int) -> int:
     return min(limit, max(LEAST_OFFERED, STEPS * left // everything))
 
 
-def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
+def _is_narrow(session: Session, filters: Filters, limit: int, among: float = math.inf) -> bool:
     """Whether filters leave so few adapters that comparing all is quicker than the index.
 
     Of every so many rows of the index one passes; PostgreSQL estimates how many, which takes no
-    time that counts.
+    time that counts. No more than `among` are compared.
     """
     left, everything = passing(session, filters)
     steps: float = limit * everything / max(left, 1)
-    return bool(steps * STEP > left)
+    return bool(steps * STEP > min(left, among))
+
+
+def _described(session: Session) -> float:
+    """Return how many descriptions there are, infinitely many for more than a FEW."""
+    few = f"SELECT FROM description_embeddings LIMIT {FEW + 1}"
+
+    def count() -> float:
+        [[counted]] = rows(session, f"SELECT count(*) FROM ({few}) AS few", {})
+        return counted if counted <= FEW else math.inf
+
+    return believed(session, "descriptions", count)
 
 
 def passing(session: Session, filters: Filters) -> tuple[int, int]:

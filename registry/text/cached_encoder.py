@@ -11,8 +11,10 @@ from cachetools import LRUCache
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.measures import asked
 
-# 2 KB each. People page, filter and fuse with the words they just searched for.
+# 2 KB each, and the text. People page, filter and fuse with the words they just searched for.
 CAPACITY = 1024
+# In characters, as search fields take: what is longer is pasted once, and takes much room.
+LONGEST_KEPT = 2000
 # More texts at once are no question: they are encoded together, which is quicker, and forgotten.
 MOST_ALONE = 32
 
@@ -53,7 +55,7 @@ class CachedTextEncoder:
             fresh = dict(zip(unknown, self._encode(unknown), strict=True))
             rows = [fresh[text] if text in fresh else self._known[text] for text in texts]
             if len(unknown) <= MOST_ALONE:
-                self._known.update(fresh)
+                self._known.update({t: row for t, row in fresh.items() if len(t) <= LONGEST_KEPT})
         return np.stack(rows)
 
     def _encode(self, texts: Sequence[str]) -> Iterable[npt.NDArray[np.float32]]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from encoder.chinese import HAN
+from registry.text.hub_prompts import clean_prompt
 from registry.text.word_segmentation import STOP_WORDS, query_words
 
 # What stands before how something is drawn, and all that stands between two things of a prompt.
@@ -79,17 +80,21 @@ def texts_of(prompt: str) -> list[str]:
 
 
 def _pieces(prompt: str) -> list[tuple[int, int]]:
-    """Return where parts begin and end; what has no word of its own is none."""
+    """Return where parts begin and end; what has no word of its own is none, nor is praise."""
     between, start = [], 0
     for seam in _SEAMS.finditer(prompt):
         between.append((start, seam.start()))
         start = seam.end()
     between.append((start, len(prompt)))
-    pieces = [piece for piece in between if says_something(prompt[slice(*piece)])]
+    pieces = [piece for piece in between if _is_part(prompt[slice(*piece)])]
     if len(pieces) > MOST_PARTS:
         # The rest is one part, so that nothing of the prompt is left out.
         pieces = [*pieces[: MOST_PARTS - 1], (pieces[MOST_PARTS - 1][0], pieces[-1][1])]
     return pieces
+
+
+def _is_part(text: str) -> bool:
+    return says_something(text) and bool(clean_prompt(text))
 
 
 def without_filler(text: str) -> str:

@@ -36,9 +36,12 @@ DUMP = "database.dump"
 BLOBS = "blobs"
 FILES = "files"
 # What in a home is not copied file by file: the database and the blobs have ways of their own,
-# what was downloaded in part is fetched again, and what another registry has is its own. Nor is
-# what tells of the server that runs: who restores it elsewhere would be answered by that one.
-OWN_WAY = ("blobs", "postgres", "downloads", "remote")
+# what was downloaded in part is fetched again, what another registry has is its own, and what a
+# lesson needs while it lasts may be as large as all the rest. Nor is what tells of the server that
+# runs: who restores it elsewhere would be answered by that one.
+OWN_WAY = ("blobs", "postgres", "downloads", "remote", "learning")
+# A file that is being sent; what a killed server left of one is nothing to keep either.
+HALF_SENT = ".*.partial"
 
 # Told of (done, total) blobs.
 Progress = Callable[[int, int], None]
@@ -207,7 +210,7 @@ def _keep_files(home: Path, folder: Path) -> Iterator[KeptFile]:
         if has_own_way(entry.name):
             continue
         for source in (entry, *sorted(entry.rglob("*"))):
-            if source.is_file() and not source.is_symlink():
+            if source.is_file() and not source.is_symlink() and not source.match(HALF_SENT):
                 inside = source.relative_to(home)
                 target = folder / inside
                 make_private(target.parent)

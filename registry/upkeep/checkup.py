@@ -7,15 +7,13 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from crawler.counted import counted
@@ -28,10 +26,10 @@ from registry.db.blob_names import named_blobs
 from registry.db.embedded import has_database
 from registry.db.encoders import active_encoders, encoder_among, list_encoders
 from registry.db.jobs import SILENT_SECONDS, count_stalled
-from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision, unreachable
+from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
 from registry.db.models import Listing
 from registry.db.runs import list_interrupted
-from registry.db.session import is_away, one_line_errors, open_engine
+from registry.db.session import is_away, one_line_errors, open_engine, reached
 from registry.errors import DatabaseAwayError, EncoderLostError, RegistryError
 
 Level = Literal["fine", "warning", "wrong"]
@@ -50,7 +48,9 @@ NO_BLOB = "0" * 64
 FETCHES = "`autolora refresh --full`, with the `--source` that they came from, fetches them again"
 MENDS = {
     "encoder": "`autolora encoders add FILE` registers it again, of the file that it was made of",
-    "sketch basis": "only a backup has it",
+    "sketch basis": (
+        "`autolora train-encoder --new-basis --base-model NAME` learns another, or a backup has it"
+    ),
 }
 # What making images needs, as packages are called.
 FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
@@ -173,7 +173,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         if settings.database_url is None and not has_database(settings.postgres):
             yield _absent(settings)
             return
-        with one_line_errors(), open_engine(settings) as engine, _reached(engine) as connection:
+        with one_line_errors(), open_engine(settings) as engine, reached(engine) as connection:
             yield from _check_server(connection)
             revision = MigrationContext.configure(connection).get_current_revision()
             newest = newest_revision()
@@ -198,17 +198,6 @@ def _absent(settings: Settings) -> Finding:
         )
     said = f"there is none in {settings.postgres} yet; it is made when it is first needed"
     return Finding("database", "fine", said)
-
-
-@contextmanager
-def _reached(engine: Engine) -> Iterator[Connection]:
-    """Give a connection; whoever is not let in is told of the address, not of a loss."""
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        raise unreachable(engine.url, str(error.orig).splitlines()[0]) from error
-    with connection:
-        yield connection
 
 
 def _check_creating(connection: Connection) -> Iterator[Finding]:

@@ -13,9 +13,8 @@ from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
 from registry.db.migrate import migrate
-from registry.db.session import open_engine
+from registry.db.session import one_line_errors, open_engine, reached
 from registry.errors import BackupError, DiskFullError
-from registry.running import tells_of_server
 from registry.upkeep.backup import (
     BLOBS,
     DUMP,
@@ -44,7 +43,7 @@ def restore_backup(
         BackupError: it is no whole backup, a later version made it, something is there already,
             or the home cannot be written to.
         DiskFullError: there is no room for it.
-        DatabaseError: the database cannot be started or filled.
+        DatabaseError: the database cannot be started, reached or filled.
     """
     manifest = read_manifest(path)
     dump = path / DUMP
@@ -75,8 +74,10 @@ def _restore(
     settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
 ) -> None:
     filling = _filling(settings, manifest)
-    with open_engine(settings) as engine:
-        if not has_tables(engine):
+    with one_line_errors(), open_engine(settings) as engine:
+        with reached(engine) as connection:
+            is_empty = not has_tables(connection)
+        if is_empty:
             make_private(settings.home)
             _mark(settings.home, manifest.dump_sha256)
             _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
@@ -165,12 +166,12 @@ def _take_blobs(
 
 def _take_files(source: Path, home: Path, manifest: Manifest) -> None:
     for file in manifest.files:
-        if tells_of_server(file.path):
-            continue  # earlier versions kept it
         target = Path(os.path.normpath(home / file.path))
         # A list that somebody else wrote leads nowhere but into the home.
-        if home not in target.parents or has_own_way(target.relative_to(home).parts[0]):
+        if home not in target.parents:
             raise BackupError(f"the backup names a file outside of its home: {file.path}")
+        if has_own_way(target.relative_to(home).parts[0]):
+            continue  # earlier versions kept more
         make_private(target.parent)
         target.unlink(missing_ok=True)
         try:

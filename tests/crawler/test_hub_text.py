@@ -50,18 +50,35 @@ def test_trigger_phrases_are_split_as_they_are_written(
     assert split_phrases(written) == phrases
 
 
+def test_a_text_that_a_list_repeats_is_split_once() -> None:
+    """Each time again, this would take an hour."""
+    assert split_phrases(["a," * 10_000] * 100_000) == ("a",)
+
+
 @pytest.mark.parametrize(
     ("html", "text"),
     [
         ("<p>Draws <b>ink</b>.</p><p>And wash &amp; more.</p>", "Draws ink.\nAnd wash & more."),
         ("a < b and b > c", "a < b and b > c"),
         ("<style>p { color: red }</style><SCRIPT src=x>go()</SCRIPT >Ink", "Ink"),
+        ("<style>a</style>In<script>b</script>k", "Ink"),
+        pytest.param(f"In&#{'9' * 10_000};k", "Ink", id="endless number"),
+        ("a fox in <style> of <script>ink", "a fox in  of ink"),
         (None, ""),
         (3, ""),
     ],
 )
 def test_html_is_read_as_text(html: object, text: str) -> None:
     assert plain_text(html) == text
+
+
+@pytest.mark.parametrize("part", ["<style>", "<script ", "</style "])
+def test_hostile_markup_is_read_in_one_pass(part: str) -> None:
+    """Where the end of each part is looked for anew, so many texts take six minutes."""
+    markup = part * (40_000 // len(part))
+
+    for _ in range(120):
+        plain_text(markup)
 
 
 def test_spaces_that_do_not_print_stay_between_words() -> None:

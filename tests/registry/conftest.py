@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+import registry as package
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import save_encoder
@@ -30,6 +31,24 @@ def registry(
 ) -> Iterator[Registry]:
     with Registry(settings.model_copy(update={"database_url": database_url})) as registry:
         yield registry
+
+
+@pytest.fixture
+def python(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The functions of `import registry` find the tests' registry as they find anyone's."""
+    monkeypatch.setenv("REGISTRY_HOME", str(registry.settings.home))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", str(registry.settings.database_url))
+    close_python()
+    yield
+    close_python()
+
+
+def close_python() -> None:
+    """Close what functions of `import registry` opened in this process, and forget it."""
+    package._opened().close()
+    for each in vars(package).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
 
 
 @pytest.fixture(scope="session")

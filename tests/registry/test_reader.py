@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+import registry as package
 from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.app import create_app
 from registry.client import Client
@@ -102,3 +103,24 @@ def test_a_server_on_the_home_is_asked_through_no_proxy(
 
         with found(registry.settings) as client:
             assert client.list().items == []
+
+
+@pytest.mark.usefixtures("python")
+def test_python_asks_the_server_that_runs_now_and_answers_itself_where_none_does(
+    registry: Registry,
+) -> None:
+    """A notebook stays open for days, and servers are started anew meanwhile."""
+    fox = add_file(registry, 1, "fox")
+
+    def asks() -> str | None:
+        """Ask, and return whom."""
+        assert [item.id for item in package.browse().items] == [fox]
+        client = package._client()
+        return client.url if client else None
+
+    assert asks() is None
+    for _ in range(2):
+        with running(registry) as url:
+            assert asks() == url
+            assert package._client() is package._client()
+        assert asks() is None

@@ -201,6 +201,17 @@ def test_a_base_that_is_not_here_is_said(registry: Registry, remote: RemoteRegis
         remote.maker.fuse("x", mode="sum")
 
 
+def test_adapters_there_that_leave_the_base_open_are_drawn_with_one_here(
+    registry: Registry, app: App, tmp_path: Path
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, base_model="flux.1")
+    settings = Settings(home=tmp_path / "here", url=HOST, base_models={"flux.1-dev": tmp_path})
+    with RemoteRegistry(settings, app) as remote:
+        assert remote.default_base_model() == "flux.1-dev"
+        assert len(remote.choose("adapter")) == 1
+
+
 def client_of(
     answer: Callable[[httpx.Request], httpx.Response], folder: Path, token: str | None = None
 ) -> RegistryClient:

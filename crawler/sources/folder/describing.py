@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from safetensors import SafetensorError, safe_open
 
+from crawler.download import MAX_HEADER_BYTES
 from crawler.errors import SourceError
 from crawler.hub_text import (
     MAX_DESCRIPTION,
@@ -78,6 +79,11 @@ def describe(file: FoundFile, sha256: str | None, tree: Tree) -> Description:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return what the trainer wrote into the file; the library checks the header's form."""
+    with path.open("rb") as start:
+        length = int.from_bytes(start.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        # The library reads up to 100 MB, and takes over 1 GB for them.
+        raise SourceError(f"has a header of {length:,} bytes; {MAX_HEADER_BYTES:,} are read")
     try:
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})

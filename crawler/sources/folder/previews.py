@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from crawler.covers import FORMATS, MAX_BYTES
 from crawler.pictures.prompt import prompt_of
 from crawler.pictures.texts import texts_of
 
@@ -17,11 +18,14 @@ PREVIEWS = tuple(f"{infix}{kind}" for infix in (".preview", "", ".thumb") for ki
 def read_prompt(path: Path) -> str:
     """Return the prompt that a picture was drawn with, "" where it does not say.
 
-    A picture that cannot be opened says nothing: it is told of when it is taken as a cover.
+    A picture that is too large or cannot be opened says nothing: it is told of when it is taken
+    as a cover.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            return ""
         # Pillow warns of pictures with very many pixels, which are not decoded here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             return prompt_of(texts_of(image))
     except (
         UnidentifiedImageError, Image.DecompressionBombError,

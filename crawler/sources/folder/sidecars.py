@@ -6,6 +6,7 @@ not what its name says, costs itself only and is told in one line.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,18 @@ MAX_BYTES = 2**20
 # Cards have some KB; a parser of YAML takes seconds for a MB.
 MAX_CARD_BYTES = 2**16
 MAX_PICTURES = 16
+
+
 # libyaml where PyYAML was built with it: ten times as fast.
-YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class CardLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads safe YAML but for merges, which are written out: half a KB of them makes gigabytes."""
+
+    def flatten_mapping(self, node: Any) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                problem = "merges (<<) are not read"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        super().flatten_mapping(node)
 
 
 def read_sidecar(path: Path, reader: "Reader", stem: str) -> tuple[Facts, list[str]]:
@@ -71,10 +82,10 @@ def read_card(sheet: Sheet) -> Facts:
     """
     head, body = _split_card(sheet.text)
     fields = Fields(head, sheet.complaints)
-    widgets = [
+    widgets = (
         (item.below("output").text("url"), item.text("text").strip("-"))
         for item in fields.items("widget")
-    ]
+    )
     tags = clean_words(fields.words("tags"))
     return Facts(
         # A template that nobody filled in says nothing.
@@ -84,7 +95,7 @@ def read_card(sheet: Sheet) -> Facts:
         base_models=clean_words(fields.words("base_model")),
         licence=_card_licence(fields),
         mature=True if MATURE in tags else None,
-        pictures=tuple((url, words) for url, words in widgets if url)[:MAX_PICTURES],
+        pictures=tuple(islice((picture for picture in widgets if picture[0]), MAX_PICTURES)),
     )
 
 
@@ -169,7 +180,7 @@ def _split_card(text: str) -> tuple[dict[Any, Any], str]:
     if len(head) > MAX_CARD_BYTES:
         raise SidecarError("has front matter of over 64 KB")
     try:
-        value = yaml.load(head, YamlLoader)  # noqa: S506 (a safe loader in either case)
+        value = yaml.load(head, CardLoader)  # noqa: S506 (a safe loader)
     except (
         yaml.YAMLError, ValueError, RecursionError,
         # What is raised for values that are not what their tag says, as in `!!bool maybe`.

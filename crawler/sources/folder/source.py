@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+from crawler.covers import MAX_BYTES
 from crawler.disk import DiskLimits, is_folder
 from crawler.download import MAX_HEADER_BYTES
 from crawler.errors import DownloadError, FolderError, SourceError
@@ -36,7 +37,6 @@ from crawler.sources.folder.found import (
 from crawler.sources.folder.names import shown, why_not_stored
 from crawler.sources.folder.pickles import find_pickles
 
-MAX_COVER_BYTES = 32 * 2**20
 BY_ANOTHER_NAME = "is safetensors under another ending: rename it to .safetensors, and it is read"
 
 # Says what is wrong with a file that is no safetensors, for people; None if nothing is.
@@ -166,7 +166,7 @@ class FolderSource:
         try:
             if not may_read(path, self._folder):
                 raise SourceError(f"the picture {path} lies outside of {self._folder}")
-            if path.stat().st_size > MAX_COVER_BYTES:
+            if path.stat().st_size > MAX_BYTES:
                 raise SourceError(f"the picture {path.name} is larger than 32 MB")
             return path.read_bytes()
         except OSError as error:

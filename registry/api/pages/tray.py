@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
-from encoder.base_models.facts import related_base_models, variant_names
+from encoder.base_models.facts import common_bases
 from registry.retrieval.cards import AdapterCard
 
 # What sliders go to; an author's own strength may lie beyond.
@@ -54,30 +53,9 @@ def address_without(chosen: Sequence[Chosen], left_out: Chosen, prompt: str) -> 
 
 def drawable_with(base_models: Collection[str]) -> dict[str, list[str]]:
     """Return for each base model those that draw with its adapters, itself first."""
-    return {name: list(_drawn_by(name)) for name in base_models}
-
-
-def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> list[str]:
-    """Return the base models that draw with adapters of all of these, `runnable` ones first.
-
-    None of no adapters.
-    """
-    if not base_models:
-        return []
-    common = [
-        name
-        for name in _drawn_by(base_models[0])
-        if all(name in _drawn_by(other) for other in base_models)
-    ]
-    return sorted(common, key=lambda name: name not in runnable)
+    return {name: common_bases([name]) for name in base_models}
 
 
 def mark_of(home: Path) -> str:
     """Return what tells the trays of two registries apart that one browser meets at one address."""
     return hashlib.sha256(str(home).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-@cache
-def _drawn_by(base_model: str) -> tuple[str, ...]:
-    others = (name for name in variant_names() if base_model in related_base_models(name))
-    return tuple(dict.fromkeys([base_model, *others]))

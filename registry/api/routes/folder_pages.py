@@ -168,6 +168,9 @@ def trash_from_page(
 def _why_not(language: Language, groups: Sequence[Sequence[Copy]], ticked: Set[int]) -> str | None:
     if not ticked:
         return text_of(language, "copies.unticked")
+    if not ticked <= {copy.adapter_id for group in groups for copy in group}:
+        # The page that was ticked is of a while ago.
+        return text_of(language, "copies.alone")
     for group in groups:
         if ticked >= {copy.adapter_id for copy in group}:
             return text_of(language, "copies.all", name=group[0].name)

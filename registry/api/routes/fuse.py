@@ -18,7 +18,7 @@ from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
 from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
 from registry.api.limits import TAKES_IMAGE
-from registry.api.queue import GenerationQueue, Job
+from registry.api.queue import GenerationQueue, Job, result_for
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import FUSE_EXAMPLES, LINES, FuseAnswer, FuseRequest
 from registry.api.schemas.images import ImageRequest
@@ -33,7 +33,6 @@ from registry.errors import (
 )
 from registry.fusion.errors import (
     AdapterRefusedError,
-    GenerationCancelledError,
     RecipeError,
     SamplingError,
 )
@@ -147,7 +146,7 @@ async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Respon
     job = _start(draw, queue, events)
     if LINES in accept:
         return StreamingResponse(_lines(events, job), media_type=LINES)
-    fused = await _wait(job, request)
+    fused = await result_for(job, request)
     if PNG in accept:
         return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)
     return await run_in_threadpool(_answer, fused)
@@ -186,26 +185,6 @@ def _start(draw: Draw, queue: GenerationQueue, events: _Events) -> "Job[FusedIma
     job = queue.submit(work)
     job.future.add_done_callback(lambda _: events.put(None))
     return job
-
-
-async def _wait(job: "Job[FusedImage]", request: Request) -> "FusedImage":
-    """Return the image, or give it up when the client leaves or the server ends."""
-    drawn = asyncio.wrap_future(job.future)
-    gone = asyncio.ensure_future(_until_gone(request))
-    try:
-        await asyncio.wait((drawn, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not drawn.done():
-            raise GenerationCancelledError
-        return drawn.result()
-    finally:
-        gone.cancel()
-        drawn.cancel()
-        job.abandon()
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _lines(events: _Events, job: "Job[FusedImage]") -> AsyncIterator[str]:

@@ -182,13 +182,14 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
     ]
     asked = {name: recipe[name] for name in ("prompt", "negative_prompt", "seed", "steps")}
     asked |= {"guidance": recipe["guidance"], "width": recipe["width"], "height": recipe["height"]}
+    asked["base_model"] = recipe["base"]["name"]
     if kind == "grid":
         asked["mode"] = recipe["mode"]
     return valid_request(asked | {"kind": kind, "adapters": adapters[:MOST_IN_GRID]})
 
 
 def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
-    image = registry.images.get(image_id)
+    image = desk.corrected(registry.images.get(image_id))
     answer = ImageAnswer.from_facts(image, desk.previews.path(image_id))
     told = _told(registry, answer) if image.recipe is None else {}
     return {

@@ -92,7 +92,8 @@ def get_image(
     image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
 ) -> ImageAnswer:
     """Tell how far an image is, or how it was made."""
-    return _answer(request, registry.images.get(image_id), desk.previews.path(image_id))
+    facts = desk.corrected(registry.images.get(image_id))
+    return _answer(request, facts, desk.previews.path(image_id))
 
 
 def _answer(request: Request, facts: ImageFacts, preview: str | None) -> ImageAnswer:
@@ -123,7 +124,8 @@ async def watch_image(
     """
 
     def look() -> tuple[ImageFacts, str | None]:
-        return registry.images.get(image_id), desk.previews.path(image_id)
+        facts = desk.corrected(registry.images.get(image_id))
+        return facts, desk.previews.path(image_id)
 
     async for facts, preview in changes(look, lambda seen: seen[0].is_finished, queue.closing):
         answer = _answer(request, facts, preview)

@@ -9,11 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field, ValidationError
 
+from encoder.base_models.facts import bases_for, common_bases
 from registry.api.deps import DeskDep, RegistryDep
 from registry.api.forms import read_fields
 from registry.api.limits import take_images
 from registry.api.pages.render import render
-from registry.api.pages.tray import common_bases, tray_of
+from registry.api.pages.tray import tray_of
 from registry.api.routes.pages import frame
 from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest
@@ -49,9 +50,9 @@ def fuse_page(
 ) -> HTMLResponse:
     adapter = fields.adapter
     chosen = tray_of(adapter, fields.strength, registry.cards(adapter))
-    names = registry.base_model_names()
-    runnable = [name for name in names if name in registry.settings.base_models]
-    bases = common_bases([one.card.base_model for one in chosen], runnable)
+    names, here = registry.base_model_names(), list(registry.settings.base_models)
+    bases = common_bases([one.card.base_model for one in chosen], here)
+    drawn_by = bases[:1] or [common_bases([name], here)[0] for name in names]
     return render(
         request,
         "fuse.html",
@@ -62,9 +63,10 @@ def fuse_page(
         prompt=fields.prompt,
         filled=fields,
         most_images=MOST_IMAGES,
-        runnable=bool(runnable) and (not bases or bases[0] in runnable),
+        runnable=any(base in here for base in drawn_by),
         base_model=bases[0] if bases else None,
-        base_models=runnable,
+        base_models=bases_for(names, here),
+        here=here,
         lacking=next(iter((*bases, *names)), "flux.1-dev"),
         **frame(registry),
     )

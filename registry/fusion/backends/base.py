@@ -101,9 +101,14 @@ class Backend(Protocol):
 
 
 def hash_files(folder: Path, pattern: str) -> dict[str, str]:
-    """Return the sha256 of the files of a folder, by path relative to it."""
+    """Return the sha256 of the files of a base's folder, by path relative to it."""
     return {
         path.relative_to(folder).as_posix(): hash_file(path)
         for path in sorted(folder.glob(pattern))
-        if path.is_file()
+        if path.is_file() and is_of_base(path.relative_to(folder).as_posix())
     }
+
+
+def is_of_base(name: str) -> bool:
+    """Whether a file of its folder is the base's, not another program's: `.git`, `.DS_Store`."""
+    return not any(part.startswith(".") for part in name.split("/"))

@@ -75,6 +75,11 @@ class Gates(nn.Module, ABC):
     def fuse(self, adapters: FusedSet) -> AbstractContextManager[None]:
         """Run adapters, in layers that are all covered, until the context ends."""
 
+    @property
+    def leaning_count(self) -> int:
+        """How many questions the gates ask of an adapter: the k of `leanings`."""
+        return 0
+
     def leanings(self, embeddings: Tensor) -> Tensor:
         """Return what the gates' questions say of adapters' embeddings (..., dim): (..., k).
 

@@ -126,6 +126,10 @@ class RivalGates(TrainableGates):
         finally:
             follow_time.remove()
 
+    @property
+    def leaning_count(self) -> int:
+        return len(self.questions)
+
     def leanings(self, embeddings: Tensor) -> Tensor:
         """Return u (..., k) of adapters' embeddings (..., dim); NaN stays NaN."""
         count, dim = self.questions.shape

@@ -10,8 +10,11 @@ several says what they shall make together: images that none of them has seen, s
 that they have, gates learn to trust them too much. Splits are train and validation.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,13 @@ from PIL import Image
 from torch import Tensor
 
 from crawler.counted import counted
+from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
-from encoder.text_encoder import TextEncoder
-from encoder.weight_encoders.checkpoint import WeightEncoder
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend
-from registry.fusion.errors import GateDataError
+from registry.fusion.errors import GateDataError, GatePictureError
 from registry.fusion.relevance import relevance_of
 from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
@@ -55,13 +59,14 @@ class Relevances:
     encoder: WeightEncoder
     text_encoder: TextEncoder
     embeddings: Tensor  # (adapters, dim)
+    sha256: str  # of the encoder's file
 
     @classmethod
-    def of(
-        cls, files: Sequence[Path], encoder: WeightEncoder, text_encoder: TextEncoder
-    ) -> "Relevances":
-        embeddings = encoder.encode([sketch_file(path) for path in files])
-        return cls(encoder, text_encoder, torch.from_numpy(embeddings))
+    def of(cls, files: Sequence[Path], checkpoint: Path) -> "Relevances":
+        encoder = load_encoder(checkpoint)
+        embeddings = torch.from_numpy(encoder.encode([sketch_file(path) for path in files]))
+        text_encoder = load_text_encoder(encoder.text_encoder)
+        return cls(encoder, text_encoder, embeddings, hash_file(checkpoint))
 
     def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:
         """Return how far prompts favour the adapters of their sets (G, n): (prompts, n).
@@ -82,6 +87,7 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
 
     Raises:
         GateDataError: it is no such manifest, or a file is not there; says which.
+        GatePictureError: a picture is none, or broken.
     """
     try:
         rows = json.loads(path.read_text())
@@ -108,6 +114,10 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     ]:
         if not name.exists():
             raise GateDataError(path, f"names {name}, which is not there")
+    for picture in sorted({f for e in entries for f, _ in e.images}):
+        with opened(picture) as image:
+            # Decodes nothing, for there may be thousands; of a JPEG this looks at the header only.
+            image.verify()
     for split in ("train", "validation"):
         single = [e for e in entries if e.split == split and len(e.adapters) == 1]
         if len(single) < max(SET_SIZES):
@@ -115,6 +125,29 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     if any(not entry.images or not entry.adapters for entry in entries):
         raise GateDataError(path, "has an entry without images or adapters")
     return [path.parent / name for name in files], entries
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Give a picture; whatever is found to be wrong with it meanwhile is our error.
+
+    Raises:
+        GatePictureError: it is none, or broken.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    # What Pillow's decoders raise for broken files.
+    except (
+        OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        raise GatePictureError(path, str(error)) from error
+
+
+def read_picture(path: Path) -> Image.Image:
+    with opened(path) as image:
+        return image.convert("RGB")
 
 
 class GateData:
@@ -134,6 +167,7 @@ class GateData:
     ) -> None:
         """Take `sets` sets a batch with `images` images each, of `size` pixels a side."""
         self._backend = backend
+        self._files = files
         self._bank = AdapterBank([read(path) for path in files], torch.float16)
         self._entries = entries
         self._sets, self._images, self._size = sets, images, size
@@ -154,7 +188,25 @@ class GateData:
             held,
             validate_every,
             self._seed,
+            self._digest(steps, rate),
         )
+
+    def _digest(self, steps: int, rate: float) -> str:
+        """Name what gates are trained on: by what is in files, wherever these lie."""
+        entries = [
+            (each.adapters, each.split, [(hash_file(path), said) for path, said in each.images])
+            for each in self._entries
+        ]
+        facts = (
+            (self._backend.base_model, self._backend.file_hashes()),
+            self._relevances and self._relevances.sha256,
+            [hash_file(path) for path in self._files],
+            entries,
+            (self._sets, self._images, self._size, self._seed),
+            # How fast the rate falls depends on how many steps there are to be.
+            (steps, rate),
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def _batch(self, step: int) -> GateBatch:
         rng = np.random.default_rng((self._seed, step))
@@ -185,7 +237,7 @@ class GateData:
             for k in rng.integers(len(entry.images), size=self._images)
         ]
         prompts = [prompt for _, prompt in chosen]
-        pictures = [Image.open(path).convert("RGB") for path, _ in chosen]
+        pictures = [read_picture(path) for path, _ in chosen]
         latents, image_ids = self._backend.encode_images(pictures, self._size)
         tokens, pooled = self._backend.encode_prompts(prompts)
         places = torch.tensor(sets)

@@ -5,6 +5,7 @@ neither spoil a single adapter nor break when more are loaded than they have see
 two adapters of a set make together belong into the mixture where there are any.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from encoder.training.workers import Workers
 from registry.fusion.attach import attach_stacks
 from registry.fusion.gates.interface import Gates, TrainableGates
 from registry.fusion.training.adapter_bank import AdapterBank
+
+log = logging.getLogger(__name__)
 
 # The sizes of sets, and how often a step has them. Pairs alone cost quality at one and at three.
 SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
@@ -63,6 +66,7 @@ class GateTraining:
     validation: Sequence[GateBatch] = ()
     validate_every: int = 100
     seed: int = 0
+    trained_on: str = ""  # names all of it; what is kept of a training on something else is left
 
 
 def flow_losses(transformer: nn.Module, batch: GateBatch, time: Tensor, noise: Tensor) -> Tensor:
@@ -95,19 +99,19 @@ def train_gates(
 
     The curve is one row per validation, the first before any training: the step, the mean
     training loss since the last one, and the validation loss by set size ("n=2"). With
-    `checkpoint`, state is kept there at every validation and taken up again by a rerun.
-    `progress` is told the steps done and the last loss. Several `workers` train on as many
+    `checkpoint`, state is kept there at every validation and taken up again by a rerun on the
+    same. `progress` is told the steps done and the last loss. Several `workers` train on as many
     batches a step, and average what these say; the first of them writes.
     """
     workers = workers or Workers()
     gates.requires_grad_(True).train()
     groups = [{"params": [parameter], "pace": pace} for parameter, pace in gates.paces()]
     optimizer = torch.optim.AdamW(groups, training.rate, weight_decay=0.0)
-    start, curve = 0, list[dict[str, float]]()
+    trained_on = f"{gates.kind} of {training.trained_on}"
+    resumed = None
     if checkpoint is not None and checkpoint.exists():
-        start, curve = load_checkpoint(checkpoint, gates, optimizer)
-    else:
-        curve.append({"step": 0.0} | validation_losses(gates, training))
+        resumed = load_checkpoint(checkpoint, gates, optimizer, trained_on, workers)
+    start, curve = resumed or (0, [{"step": 0.0} | validation_losses(gates, training)])
     losses: list[float] = []
     for step in range(start, training.steps):
         for group in optimizer.param_groups:
@@ -127,7 +131,7 @@ def train_gates(
             curve.append(row | validation_losses(gates, training))
             losses = []
             if checkpoint is not None and workers.is_first:
-                save_checkpoint(checkpoint, gates, optimizer, done, curve)
+                save_checkpoint(checkpoint, gates, optimizer, done, curve, trained_on)
     gates.requires_grad_(False).eval()
     return curve
 
@@ -196,9 +200,11 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     step: int,
     curve: list[dict[str, float]],
+    trained_on: str,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
+        "trained_on": trained_on,
         "step": step,
         "gates": gates.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -209,9 +215,22 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, gates: TrainableGates, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
+    path: Path,
+    gates: TrainableGates,
+    optimizer: torch.optim.Optimizer,
+    trained_on: str,
+    workers: Workers,
+) -> tuple[int, list[dict[str, float]]] | None:
+    """Take up a state, and return its step and curve; None, if it is not of this training."""
     state: dict[str, Any] = torch.load(path, weights_only=True)
+    if state.get("trained_on") != trained_on:
+        if workers.is_first:
+            log.warning(
+                "%s is of a training of other gates, or on another base, other data or settings; "
+                "this one begins anew and replaces it",
+                path,
+            )
+        return None
     gates.load_state_dict(state["gates"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"], state["curve"]

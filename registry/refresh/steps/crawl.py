@@ -74,7 +74,8 @@ class CrawlStep(Step):
                         self._note_unread(listed, before)
                         self._mark_seen(listed.repo)
                     else:
-                        yield self._store_refusal(listed)
+                        # Not seen, what was listed of it is retired like what is not listed.
+                        yield self._store_refusal(listed, seen=not listed.is_empty)
                 elif isinstance(listed, Unchanged):
                     unchanged.append(listed.file_name)
                 else:
@@ -225,9 +226,9 @@ class CrawlStep(Step):
         with self.context.sessions.begin() as session:
             adapters.mark_seen(session, self.context.origin, repo, self.context.run_id)
 
-    def _store_refusal(self, refusal: Refusal) -> StepOutcome:
+    def _store_refusal(self, refusal: Refusal, *, seen: bool = True) -> StepOutcome:
         """What cannot be read today has not vanished."""
-        if refusal.repo:
+        if refusal.repo and seen:
             self._mark_seen(refusal.repo)
         return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)
 

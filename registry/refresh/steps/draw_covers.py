@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from registry.db.drawn_covers import Wanted
-from registry.errors import MissingExtraError
-from registry.fusion.errors import BaseModelError, GatesFileError
-from registry.refresh.cover_drawing import CoverDrawing
+from registry.refresh.cover_drawing import NOTHING_CAN_BE_DRAWN, CoverDrawing
 from registry.refresh.problems import one_line
 from registry.refresh.step import RefreshContext, Step, StepOutcome
 
@@ -35,7 +33,7 @@ class DrawCoversStep(Step):
         limit = self.context.settings.draw_covers
         try:
             yield from self._drawing.draw_waiting(self._wanted, limit, self.context.cover_progress)
-        except (BaseModelError, GatesFileError, MissingExtraError) as error:
+        except NOTHING_CAN_BE_DRAWN as error:
             yield StepOutcome("covers", False, one_line(error))
 
     @property

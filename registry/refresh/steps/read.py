@@ -11,7 +11,7 @@ from registry.blobs import BlobStore
 from registry.db import adapters, pending
 from registry.db.claims import load_beside
 from registry.db.reading_facts import NOTHING, Reading
-from registry.db.readings import store_readings
+from registry.db.readings import refuse_latecomers, store_readings
 from registry.errors import BlobMismatchError, BlobNotFoundError
 from registry.refresh.bases import find_bases
 from registry.refresh.file_readers import FileReaders, count_processes
@@ -80,6 +80,11 @@ class ReadStep(SharedStep):
                 return
             yield from (hashes[start : start + size] for start in range(0, len(hashes), size))
             after = hashes[-1]
+
+    def finish(self) -> Iterator[StepOutcome]:
+        with self.context.sessions.begin() as session:
+            refused = refuse_latecomers(session)
+        yield from (StepOutcome(name, False, f"refused: {reason}") for name, reason in refused)
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
         sessions, version = self.context.sessions, reader_version()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from crawler.covers import upright
+from crawler.pictures.parameters import MAX_SETTINGS, settings_of_parameters
 from crawler.pictures.settings import DrawnWith, drawn_with
 from crawler.pictures.texts import texts_of
 from registry.fusion.exports.export import export
@@ -65,6 +66,13 @@ def test_our_exports_are_read_back(key: str, target: Any) -> None:
     assert read(png(**texts)) == DrawnWith("bad (hands)", 1, 20, 3.5, 512, 512)
     own = read(png(autolora_recipe=recipe.to_json()))
     assert own == DrawnWith("bad (hands)", 1, 20, 3.5, 512, 512, "sum")
+
+
+def test_a_long_text_is_read_as_far_as_settings_may_reach() -> None:
+    """Each letter of it may begin a name: of some MB of them, the whole server would wait."""
+    told = "a fox\nSteps: 20, Seed: 5" + ", " * MAX_SETTINGS + "Size: 512x768"
+
+    assert settings_of_parameters(told) == {"Steps": "20", "Seed": "5"}
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,19 @@ def test_an_archive_is_not_asked_about_what_the_hub_has(
     assert archive.requests == []
 
 
+def test_an_archive_is_not_asked_for_what_its_author_has_archived(
+    hub: CivitaiHub, archive: CivArchiveHub, source: CivitaiSource, tmp_path: Path
+) -> None:
+    record = next(item for item in source.list_adapters() if isinstance(item, AdapterRecord))
+    hub.entries[0]["mode"] = "Archived"
+
+    for fetch in (source.read_header, lambda record: source.download(record, tmp_path)):
+        with pytest.raises(GoneError, match="HTTP 410"):
+            fetch(record)
+
+    assert archive.requests == []
+
+
 def test_without_an_archive_or_a_hash_what_is_gone_is_gone(
     hub: CivitaiHub, archive: CivArchiveHub, source: CivitaiSource, tmp_path: Path
 ) -> None:

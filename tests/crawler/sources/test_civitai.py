@@ -13,7 +13,7 @@ from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, SweptSource
 from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
-from crawler.sources.civitai_detail import find_files, read_listed, read_version
+from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
@@ -183,10 +183,21 @@ def test_a_prompt_that_cannot_be_had_today_does_not_become_none(
     assert [type(item) for item in found] == [Refusal] * 5
 
 
+def test_a_version_that_is_not_there_alone_is_listed_without_prompts(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub lists versions that are not rated yet, and has no answer about one of them."""
+    monkeypatch.setattr(hub, "find_version", lambda number: None)
+
+    found = records(source)
+
+    assert names(found) == NAMES
+    assert {cover.prompt for record in found for cover in record.covers} == {None}
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"mode": "Archived"}, "archived"),
         ({"mode": "TakenDown"}, "taken it down"),
         ({"mode": "Tomorrow\x1b[2J"}, "Tomorrow [2J"),
         ({"usageControl": "Generation"}, "on Civitai only"),
@@ -204,6 +215,36 @@ def test_what_is_not_given_is_listed_with_its_reason(
     assert why in first.withheld
     assert first.withheld_until is None
     assert {record.withheld for record in others} == {""}
+
+
+def test_a_model_without_any_file_of_safetensors_is_told_of(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    (hub.folder / "cat.zip").write_bytes(b"PK")
+    hub.entries[0]["file"] = "cat.zip"
+
+    refused, *others = source.list_adapters()
+
+    assert refused == Refusal(
+        "civitai", "10", "none of its versions lists a safetensors file", is_empty=True
+    )
+    assert len(others) == 4
+
+
+@pytest.mark.parametrize("versions", [None, [], [{"id": 1}], [{"id": 1, "files": None}]])
+def test_a_model_that_does_not_tell_its_files_may_have_some(versions: Any) -> None:
+    assert has_no_adapter({"modelVersions": versions}) is False
+
+
+def test_an_archived_model_lists_no_file_and_says_why(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    hub.entries[0]["mode"] = "Archived"
+
+    refused, *others = source.list_adapters()
+
+    assert refused == Refusal("civitai", "10", "its author has archived it")
+    assert len(others) == 4
 
 
 @pytest.mark.parametrize("field", ["paidAccess", "earlyAccessEndsAt"])
@@ -471,6 +512,27 @@ def test_each_adapter_of_a_version_counts_once(
     found = find_files({"files": files})
 
     assert [file.name for file in found] == ["ink_high_noise.safetensors", *taken]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "taken"),
+    [
+        ({"fp": "fp16", "size": "pruned"}, ["Ink_v1-2.safetensors"]),
+        ({"fp": "fp32", "size": "pruned"}, []),
+        ({"fp": "fp16", "size": "full"}, []),
+    ],
+)
+def test_files_of_one_name_are_told_by_their_precision(
+    metadata: dict[str, str], taken: list[str]
+) -> None:
+    """The hub names all files of a DoRA's version by the model and the version."""
+    facts = {"name": "Ink_v1.safetensors", "type": "Model"}
+    first = facts | {"id": 1, "metadata": {"fp": "fp16", "size": "pruned"}}
+    second = facts | {"id": 2, "metadata": metadata}
+
+    found = find_files({"files": [first, second]})
+
+    assert [file.name for file in found] == ["Ink_v1.safetensors", *taken]
 
 
 def test_adapters_of_one_version_are_told_by_their_files() -> None:

@@ -16,6 +16,7 @@ from crawler.records import AdapterRecord, Refusal
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.hugging_face_detail import (
     config_beside,
+    has_no_adapter,
     listed_files,
     read_detail,
     read_listed,
@@ -98,6 +99,22 @@ def test_a_mirror_that_tells_hashes_in_the_tree_only_is_understood(
     hub.without_blobs.update(hub.repos())
 
     assert records(source) == expected
+
+
+def test_a_repository_that_has_lost_its_weights_is_told_of(
+    hub: HuggingFaceHub, source: HuggingFaceSource
+) -> None:
+    hub.entries[0]["file"] = hub.entries[0]["covers"][0]["file"]
+
+    refused, *others = source.list_adapters()
+
+    assert refused == Refusal(
+        "huggingface",
+        "alice/cat",
+        "the repository has no safetensors file of an adapter",
+        is_empty=True,
+    )
+    assert len(others) == 4
 
 
 def test_a_later_crawl_asks_only_for_what_changed(
@@ -370,6 +387,23 @@ def test_only_files_that_may_be_adapters_count() -> None:
 
     assert [file.name for file in files] == kept
     assert {(file.sha256, file.size) for file in files} == {("a" * 64, 10)}
+
+
+@pytest.mark.parametrize(
+    ("names", "empty"),
+    [
+        (["README.md", "images/1.png"], True),
+        (["model_index.json", "unet/diffusion_pytorch_model.safetensors"], True),
+        (["a.safetensors"], False),
+        (["model.safetensors"], False),
+        ([], False),
+    ],
+)
+def test_a_repository_has_no_adapter_where_none_of_its_files_may_be_one(
+    names: list[str], empty: bool
+) -> None:
+    """Whether their hashes are told or not."""
+    assert has_no_adapter({"siblings": [{"rfilename": name} for name in names]}) is empty
 
 
 def test_files_of_one_name_in_two_folders_have_two_names() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from encoder.adapter.lora_file import Context, inspect, read
-from encoder.adapter.safetensors_header import read_header
+from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
 from encoder.adapter.verdict import _ends
+from encoder.base_models.families import find_family
 from tests.encoder.builders import TINY_METADATA, make_factors, write_adapter, write_tensors
 
 QUERY = "transformer_blocks.0.attn.to_q"
@@ -46,6 +47,45 @@ def test_a_text_encoders_alpha_is_not_the_networks(tmp_path: Path) -> None:
     verdict = read(path).verdict
 
     assert (verdict.scales, verdict.alphas) == ((1, 1), ())
+
+
+def minimax_header(metadata: dict[str, str], *, alpha: bool = False) -> Header:
+    """MiniMax-H3's output projections as ai-toolkit names them, of rank 64."""
+    tensors, family = {}, find_family("minimax-h3")
+    assert family is not None
+    for name, (rows, columns) in family.layers.items():
+        if name.startswith("transformer_blocks.") and name.endswith(".attn.to_out.0"):
+            number = name.split(".")[1]
+            stem = f"diffusion_model.blocks.{number}.attn.out_proj"
+            tensors[f"{stem}.lora_A.weight"] = TensorInfo("BF16", (64, columns), 0, 0)
+            tensors[f"{stem}.lora_B.weight"] = TensorInfo("BF16", (rows, 64), 0, 0)
+            if alpha:
+                tensors[f"{stem}.alpha"] = TensorInfo("BF16", (), 0, 0)
+    return Header(tensors, metadata, 0)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "scales"),
+    [("32", (0.5, 0.5)), ("128.0", (2, 2)), ("much", (1, 1)), ("inf", (1, 1)), (None, (1, 1))],
+)
+def test_one_alpha_in_the_metadata_counts_for_minimax_h3(
+    alpha: str | None, scales: tuple[float, float]
+) -> None:
+    """As diffusers reads it; lightx2v's adapters have no other."""
+    verdict = inspect(minimax_header({"alpha": alpha} if alpha else {}), "x")
+
+    assert verdict.base_model == "minimax-h3"
+    assert verdict.scales == scales
+
+
+def test_an_alpha_of_minimax_h3_that_tensors_tell_counts_before_the_metadata() -> None:
+    verdict = inspect(minimax_header({"alpha": "32"}, alpha=True), "x")
+
+    assert verdict.alpha == "alpha / rank, from a tensor of each layer"
+
+
+def test_one_alpha_in_the_metadata_of_other_families_means_nothing(tmp_path: Path) -> None:
+    assert read(save(tmp_path, "transformer.", {"alpha": "32"})).verdict.scales == (1, 1)
 
 
 def write_config(folder: Path, config: Any) -> None:

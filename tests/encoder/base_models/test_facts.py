@@ -9,6 +9,8 @@ import pytest
 from encoder.base_models.facts import (
     Facts,
     Pipeline,
+    bases_for,
+    common_bases,
     find_pipeline,
     read_facts,
     variant_of,
@@ -83,3 +85,19 @@ def test_a_base_model_has_its_own_pipeline_where_several_share_a_class() -> None
     assert found("flux.1-schnell", "FluxPipeline") == 4
     assert found("flux.1-dev", "StableDiffusionXLPipeline") == 30
     assert found("flux.1-dev", "NoPipeline") is None
+
+
+def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
+    """Pony and Illustrious are SDXL trained on: what they changed loads there too."""
+    assert common_bases(["pony", "illustrious"]) == ["sdxl-1.0"]
+    assert common_bases(["pony"]) == ["pony", "sdxl-1.0"]
+    assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
+    assert common_bases(["pony", "flux.1-dev"]) == []
+    assert common_bases([]) == []
+
+
+def test_an_open_name_is_for_a_base_that_can_run_where_no_other_is() -> None:
+    """What is called "flux.1" was most often trained on one of its bases, and loads into all."""
+    assert bases_for(["pony", "flux.1"], ["flux.1-dev", "sdxl-1.0"]) == ["flux.1-dev"]
+    assert bases_for(["flux.1", "sdxl-1.0"], ["flux.1-dev", "sdxl-1.0"]) == ["sdxl-1.0"]
+    assert bases_for(["pony"], ["sdxl-1.0"]) == []

@@ -169,6 +169,27 @@ def test_a_training_on_something_else_begins_anew_and_says_so(
         torch.testing.assert_close(*pair)
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "no state"])
+def test_a_state_that_is_damaged_begins_anew_and_says_so(
+    zoo: SyntheticZoo, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    """A power cut may take what was written last."""
+    dataset, state = few(zoo.dataset, 4), tmp_path / "training.pt"
+    train_on(zoo, dataset, SCHEDULE, tmp_path)
+    whole = state.read_bytes()
+    if damage == "no state":
+        torch.save([1], state)
+    else:
+        cut = {"empty": b"", "cut": whole[: len(whole) // 2], "zeros": bytes(len(whole))}
+        state.write_bytes(cut[damage])
+
+    again = train_on(zoo, dataset, SCHEDULE, tmp_path)
+
+    assert "training.pt cannot be read; this one begins anew" in caplog.text
+    assert again.metrics["epochs"] == SCHEDULE.epochs
+    assert len(state.read_bytes()) == len(whole)
+
+
 def test_more_epochs_go_on_from_those_that_are_done(
     zoo: SyntheticZoo, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +230,14 @@ def test_captions_that_mean_the_same_are_no_negatives() -> None:
 def test_too_few_adapters_are_refused(zoo: SyntheticZoo) -> None:
     with pytest.raises(TrainingDataError, match="3 training adapters are too few"):
         fit_ridge(few(zoo.dataset, 3), zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+
+
+@pytest.mark.parametrize(("adapters", "batch"), [(1, 4), (4, 1)])
+def test_fewer_adapters_than_a_contrast_needs_are_refused(
+    zoo: SyntheticZoo, tmp_path: Path, adapters: int, batch: int
+) -> None:
+    with pytest.raises(TrainingDataError, match="training needs 2 adapters at least"):
+        train_on(zoo, few(zoo.dataset, adapters), replace(SCHEDULE, batch=batch), tmp_path)
 
 
 def test_in_what_ways_of_saying_the_same_differ_counts_little(zoo: SyntheticZoo) -> None:

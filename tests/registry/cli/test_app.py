@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
+from registry.cli.errors import kept_of
 from registry.service import Registry
 from tests.registry.cli.runner import run, run_badly, run_well
 
@@ -25,6 +28,10 @@ pytestmark = pytest.mark.usefixtures("environment")
         (["fuse", "x", "--adapters", "one"], "write ids with strengths"),
         (["fuse", "x", "--mode", "magic"], "one of gated, sum, average, base"),
         (["fuse", "x", "-o", "/no/such/folder/x.png"], "there is no folder /no/such/folder"),
+        (["fuse", "x", "-o", f"{'x' * 252}.png"], "File name too long"),
+        (["compare", "x", "-o", f"{'x' * 252}.png"], "File name too long"),
+        (["grid", "x", "--adapters", "1,2", "-o", f"{'x' * 252}.png"], "File name too long"),
+        (["export", "x.png", "--files", f"{'x' * 252}.zip"], "File name too long"),
         (["fuse", "--recipe", "/no/such.png"], "/no/such.png"),
         (["inspect", "/no/such.safetensors"], "such.safetensors"),
         (["refresh", "--source", "/no/such"], "a folder of this machine"),
@@ -65,6 +72,19 @@ def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
 
     run_badly("search", "fox")
+
+
+def test_a_database_that_goes_away_meanwhile_is_one_line(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is asked, also by commands that ask it themselves."""
+
+    def end(session: Session) -> None:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    monkeypatch.setattr("registry.db.encoders.list_encoders", end)
+
+    assert "the database connection was lost" in run_badly("encoders", "list")
 
 
 @pytest.mark.parametrize("command", ["list", "settings", "doctor", "serve", "inspect", "backup"])
@@ -126,6 +146,14 @@ def test_ctrl_c_promises_only_what_is_true(
 
     assert result.exit_code == 130
     assert result.stderr == f"autolora: stopped.{said}\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["refresh", "caption", "draw-covers", "train-encoder", "train-gates"]
+)
+def test_what_its_help_calls_safe_to_rerun_says_so_when_it_is_stopped(command: str) -> None:
+    assert "Safe to stop and rerun" in run_well(command, "--help")
+    assert "goes on from there" in kept_of(command)
 
 
 FULL = Path("/dev/full")

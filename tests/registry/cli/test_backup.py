@@ -172,6 +172,28 @@ def test_a_restored_home_does_not_ask_the_server_of_the_one_before(
     )
 
 
+def test_what_is_there_for_a_while_is_not_kept(
+    indexed: Registry, empty_url: str, tmp_path: Path
+) -> None:
+    """A lesson's sketches may be hundreds of gigabytes, and half a file is none."""
+    home, kept = indexed.settings.home, tmp_path / "kept"
+    for path in ("learning/learning-1/sketches", "dropped/.1.partial", "dropped/fox.safetensors"):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text("x")
+
+    manifest = make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+
+    paths = {file.path for file in manifest.files}
+    assert "dropped/fox.safetensors" in paths
+    assert not [path for path in paths if path.startswith("learning") or "partial" in path]
+    earlier = KeptFile(path="learning/learning-1/sketches", sha256="0" * 64)
+    listed = manifest.model_copy(update={"files": [*manifest.files, earlier]})
+    (kept / "manifest.json").write_text(listed.model_dump_json())
+    restored = Settings(home=tmp_path / "other", database_url=empty_url)
+    restore_backup(restored, kept, lambda *_: None)
+    assert not (restored.home / "learning").exists()
+
+
 def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_path: Path) -> None:
     keep_named_blobs(indexed)
     rotten, gone = sorted(indexed.settings.blobs.glob("??/*"))[:2]
@@ -264,6 +286,21 @@ def test_what_is_no_whole_backup_of_a_known_version_is_refused(
         assert said in run_badly("restore", str(kept))
 
     assert "has no manifest.json" in run_badly("restore", str(tmp_path))
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_that_names_it(
+    indexed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://somebody@127.0.0.1:1/nothing")
+
+    said = run_badly("restore", str(kept))
+
+    assert "somebody@127.0.0.1:1/nothing cannot be reached" in said
+    assert "REGISTRY_DATABASE_URL" in said
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_restoration_that_was_stopped_goes_on(

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url, select, text
+from sqlalchemy.orm import Session
 
 from registry.blobs import BlobStore
 from registry.config import Settings
+from registry.db.drawn_covers import DrawnCover
+from registry.db.encoder_models import SketchBasis
 from registry.db.migrate import newest_revision
+from registry.db.models import Adapter, Cover, File
 from registry.errors import DatabaseRightsError
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -81,6 +85,39 @@ def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) ->
 
     assert any(f"cover {cover[:12]}…" in line and "are missing" in line for line in said)
     assert any(f"adapter's file {str(file)[:12]}…" in line and "1 is cut" in line for line in said)
+
+
+@pytest.mark.parametrize("state", ["gone", "refused"])
+def test_a_lost_cover_of_what_is_not_found_is_not_missed(whole: Registry, state: str) -> None:
+    """No refresh fetches it again, so nobody could mend it."""
+    adapter = add_cover(whole)
+    assert adapter.file_sha256 is not None
+    with whole.sessions.begin() as session:
+        session.get_one(File, adapter.file_sha256).state = "dropped"
+        shown = session.scalars(select(Cover).where(Cover.adapter_id == adapter.id)).one()
+        add_drawn(session, adapter, shown.sha256)
+    whole.blobs.path(shown.sha256).unlink()
+    assert "blobs" in found(whole)
+
+    with whole.sessions.begin() as session:
+        session.get_one(Adapter, adapter.id).state = state
+
+    assert found(whole) == {}
+
+
+def add_drawn(session: Session, adapter: Adapter, sha256: str) -> None:
+    """Let a picture be the cover that was drawn for an adapter, too."""
+    session.add(
+        DrawnCover(
+            adapter_id=adapter.id,
+            file_sha256=adapter.file_sha256,
+            sha256=sha256,
+            thumbnail_sha256=sha256,
+            width=8,
+            height=8,
+            recipe={},
+        )
+    )
 
 
 def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Registry) -> None:
@@ -175,6 +212,22 @@ def test_blobs_are_told_of_with_what_has_them_again(whole: Registry) -> None:
 
     assert any("encoder" in line and "`autolora encoders add FILE`" in line for line in said)
     assert any("file" in line and "`autolora refresh --full`" in line for line in said)
+
+
+def test_a_lost_basis_of_sketches_is_missed_until_another_is_learned(whole: Registry) -> None:
+    add_basis(whole, "a" * 64)
+
+    assert "sketch basis aaaaaaaaaaaa…" in found(whole)["blobs"].said
+    assert "`autolora train-encoder --new-basis" in found(whole)["blobs"].said
+
+    add_basis(whole, whole.blobs.put_bytes(b"a basis"))
+    assert found(whole) == {}
+
+
+def add_basis(registry: Registry, sha256: str) -> None:
+    """Let a blob be the latest basis of a family."""
+    with registry.sessions.begin() as session:
+        session.add(SketchBasis(family="flux.1", version=sha256, basis_sha256=sha256, files=100))
 
 
 @pytest.mark.usefixtures("environment")

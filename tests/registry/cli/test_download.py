@@ -51,6 +51,19 @@ def test_no_name_of_a_hub_leads_out_of_the_folder(
     assert written.name == f"adapter-{added}.safetensors"
 
 
+@pytest.mark.parametrize(
+    ("stem", "kept"), [("x" * 300, "x" * 243), ("狐狸" * 60, "狐狸" * 40 + "狐")]
+)
+def test_a_name_that_is_too_long_here_is_cut_before_its_ending(
+    stem: str, kept: str, registry: Registry, tmp_path: Path
+) -> None:
+    """Hubs count letters, file systems bytes."""
+    added = add_file(registry, f"{stem}.safetensors")
+    for _ in range(2):
+        run_well("download", str(added), "-o", str(tmp_path))
+    assert (tmp_path / f"{kept}.safetensors").read_bytes() == BYTES
+
+
 def test_bytes_that_are_not_those_read_are_not_kept(registry: Registry, tmp_path: Path) -> None:
     fox = add_file(registry, "fox.safetensors")
     blob = registry.blobs.path(hashlib.sha256(BYTES).hexdigest())

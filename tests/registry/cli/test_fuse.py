@@ -146,6 +146,21 @@ def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_pat
     assert Image.open(again).tobytes() == Image.open(out).tobytes()
 
 
+def test_nothing_that_says_how_to_draw_may_stand_beside_a_recipe() -> None:
+    """It would count for nothing, not even a value that is another option's default."""
+    words = ["fuse", "--recipe", "fox.png", "-o", "again.png", "--export", "comfyui", "--json"]
+    others = [
+        *("--adapters", "7", "--most", "2", "--base-model", BASE, "--seed", "0", "--steps", "9"),
+        *("--size", "64", "--guidance", "2", "--negative", "dog", "--mode", "gated", "--no-check"),
+    ]
+
+    assert (
+        "a recipe says all that there is to say; leave out --adapters, --most, --base-model, "
+        "--seed, --steps, --size, --guidance, --negative, --mode, --check."
+    ) in run_badly(*words, *others)
+    assert "leave out --seed." in run_badly(*words, "--seed", "5")
+
+
 def test_what_guidance_leads_away_from_is_the_bases_or_what_is_set(
     ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +190,16 @@ def test_a_grid_of_pairs_and_a_row_to_compare(ids: list[int], tmp_path: Path) ->
     assert pixels(grid)[0][0] > 3 * 192
     # Base, two alone, and three ways of fusing.
     assert pixels(row)[0][0] == 12 + 6 * (192 + 12)
+
+
+def test_sheets_heed_strengths(ids: list[int], tmp_path: Path) -> None:
+    for sheet in ("grid", "compare"):
+        drawn = []
+        for strength in ("", ":0.1"):
+            named, out = [f"{id_}{strength}" for id_ in ids[:2]], tmp_path / f"{sheet}.png"
+            run_well(sheet, "a fox", "--adapters", *named, "--steps", "1", "-o", str(out))
+            drawn.append(pixels(out))
+        assert drawn[0] != drawn[1], sheet
 
 
 def test_a_base_of_our_own_is_exported_nowhere(ids: list[int], tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 import json
 import socket
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from demo.hub import civitai, modelscope
+from registry.cli.progress import show_refresh
+from registry.db.adapters import Origin
+from registry.db.runs import start_run
+from registry.refresh.pipeline import StepProgress
 from registry.service import Registry
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
@@ -33,6 +39,25 @@ def test_refresh_from_a_folder_until_it_can_be_found(registry: Registry, tmp_pat
     found = json.loads(run_well("search", "fx1", "--json"))["results"][0]
     assert (found["exact"], found["adapter"]["name"]) == (True, "Fox 1")
     assert "Safe" not in run_well("inspect", str(folder / "fox1.safetensors"))
+
+
+def test_another_refresh_that_begins_meanwhile_is_not_told_of(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may go on with the same folder at once, since it waits for its turn."""
+    folder = write_folder(tmp_path / "zoo", 1)
+
+    def show(steps: Iterable[StepProgress]) -> dict[str, Counter[str]]:
+        counts = show_refresh(steps)
+        with registry.sessions.begin() as session:
+            start_run(session, Origin("folder", str(folder)))
+        return counts
+
+    monkeypatch.setattr("registry.cli.refresh.show_refresh", show)
+
+    told = run_well("refresh", "--source", str(folder))
+
+    assert "for each of 1 indexed" in told
 
 
 def test_how_to_convert_pickles_is_told_once(registry: Registry, tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def test_sketches_are_enough_to_train_again(manifest: Path, tmp_path: Path) -> N
     assert load_encoder(output).encode(sketches).shape == (2, 512)
 
 
+def test_an_encoder_is_for_the_base_that_people_mean(manifest: Path, tmp_path: Path) -> None:
+    """Adapters are looked for by that name."""
+    output = tmp_path / "encoder.safetensors"
+    facts = run(manifest, output, "--base-model", "AutoLoRA/demo-flux-tiny")
+    assert load_encoder(output).base_model == "demo-flux-tiny"
+    assert facts["name"] == "demo-flux-tiny-ridge"
+
+
 def test_a_killed_training_goes_on_where_it_was(manifest: Path, tmp_path: Path) -> None:
     """Machines are rented by the minute and taken away without a word."""
     settings = ("--kind", "autolora", "--epochs", "3", "--batch", "8")

@@ -3,7 +3,9 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -15,12 +17,13 @@ from typer.testing import CliRunner
 from demo.paths import DATA
 from encoder.training.workers import Workers
 from registry.cli.app import app
-from registry.fusion.errors import GateDataError
+from registry.fusion.backends.pipeline import load_backend
+from registry.fusion.errors import GateDataError, GatePictureError
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.file import load_gates
 from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
-from registry.fusion.training.gate_data import read_manifest
+from registry.fusion.training.gate_data import GateData, read_manifest, read_picture
 from registry.fusion.training.train import GateBatch, GateTraining, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_small_flux, make_weights
 
@@ -76,6 +79,13 @@ def test_the_papers_gates_need_no_encoder(manifest: Path, tmp_path: Path) -> Non
     assert isinstance(load_gates(tmp_path / "gates.safetensors", BASE_MODEL), AutoLoraGates)
 
 
+def test_gates_are_for_the_base_that_people_mean(manifest: Path, tmp_path: Path) -> None:
+    """Gates and base are matched by name: one that is no other's would never be found."""
+    output = tmp_path / "gates.safetensors"
+    run(manifest, output, "--kind", "autolora", "--base-model", "AutoLoRA/demo-flux-tiny")
+    assert load_gates(output, "").base_model == BASE_MODEL
+
+
 def test_rivals_without_an_encoder_are_refused(manifest: Path, tmp_path: Path) -> None:
     given = ["--base", str(DATA / "base"), "--base-model", BASE_MODEL]
     result = CliRunner().invoke(app, ["train-gates", str(manifest), *given])
@@ -99,6 +109,42 @@ def test_manifests_that_cannot_be_used_say_why(manifest: Path) -> None:
     manifest.write_text("[")
     with pytest.raises(GateDataError, match="cannot be read"):
         read_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads"), [("png", read_manifest), ("png", read_picture), ("jpeg", read_picture)]
+)
+def test_a_picture_that_broke_off_is_named(
+    manifest: Path, kind: str, reads: Callable[[Path], object]
+) -> None:
+    """Or else training would end at some step in Pillow's words, and again when it is rerun."""
+    picture = manifest.with_name("4.png")
+    Image.effect_noise((64, 64), 50).save(picture, kind)
+    picture.write_bytes(picture.read_bytes()[:600])
+    with pytest.raises(GatePictureError, match=r"picture .*/4\.png cannot be read.*(?i:truncated)"):
+        reads(manifest if reads is read_manifest else picture)
+
+
+def test_a_training_is_known_by_all_that_it_is_on(manifest: Path) -> None:
+    """What is kept of one is gone on from by the same only, wherever its files lie."""
+
+    def trained_on(manifest: Path, base_model: str = BASE_MODEL, steps: int = 2) -> str:
+        backend = load_backend(DATA / "base", base_model)
+        files, entries = read_manifest(manifest)
+        data = GateData(backend, files, entries, sets=1, images=1, size=32)
+        return data.training(steps, 0.1, 1).trained_on
+
+    known = trained_on(manifest)
+    copied = copytree(manifest.parent, manifest.parent / "copied") / manifest.name
+    assert trained_on(copied) == known
+    others = {known, trained_on(manifest, steps=3), trained_on(manifest, "flux.1-dev")}
+    Image.new("RGB", (40, 40), "red").save(copied.with_name("0.png"))
+    others.add(trained_on(copied))
+    rows = json.loads(manifest.read_text())
+    rows[0]["images"][0]["prompt"] = "another"
+    manifest.write_text(json.dumps(rows))
+    others.add(trained_on(manifest))
+    assert len(others) == 5
 
 
 def work(rank: int, port: int, folder: Path) -> None:

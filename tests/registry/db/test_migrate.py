@@ -4,12 +4,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session
 
 from registry.db import migrate as migrate_module
 from registry.db.migrate import is_old_pgvector, migrate
-from registry.db.models import Adapter, Listing, ListingWords
+from registry.db.models import Adapter, File, Listing, ListingWords
+from registry.db.removals import PERSON
+from registry.db.session import connect
 from registry.errors import DatabaseError
 from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
@@ -33,6 +35,25 @@ def test_an_old_pgvector_is_refused_in_one_line(
         migrate(engine)
 
     assert "\n" not in str(raised.value)
+
+
+def test_a_migration_that_finds_the_database_at_work_does_not_say_that_it_is_away(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one without room: for psycopg they all are of one kind."""
+    monkeypatch.setattr(migrate_module, "last_revision", lambda: "9999")
+    url = engine.url.update_query_dict({"options": "-c lock_timeout=100ms"})
+    impatient = connect(url)
+
+    with engine.connect() as other:
+        # As another process that migrates.
+        other.execute(select(func.pg_advisory_lock(migrate_module._ADVISORY_LOCK)))
+        with pytest.raises(DatabaseError, match=r"migrated: .* lock timeout\. .* again") as raised:
+            migrate(impatient)
+        other.execute(select(func.pg_advisory_unlock(migrate_module._ADVISORY_LOCK)))
+    impatient.dispose()
+
+    assert "cannot be reached" not in str(raised.value)
 
 
 def loaded(migration: str) -> Any:
@@ -118,3 +139,30 @@ def test_tags_that_are_listed_twice_are_listed_once(session: Session) -> None:
     rows = session.execute(select(Listing.adapter_id, Listing.tags))
     tags = {row.adapter_id: row.tags for row in rows}
     assert tags == {adapter.id: ["fox", "lora"], other.id: ["a", "b"]}
+
+
+def test_files_keep_why_adapters_were_refused_for_them(session: Session) -> None:
+    """Whoever has such a file too is refused; of what nobody tells why, is read again."""
+    told = add_adapter(session, state="refused", refusal="it is cut")
+    late = add_adapter(session, file_sha256=told.file_sha256)
+    by_person = add_adapter(session, state="refused", refusal="out", refused_by=PERSON)
+    gone = add_adapter(session, state="gone", refusal="it is a pickle")
+    fine = add_adapter(session)
+    session.execute(update(File).values(reader_version="reader-9"))
+    unread = File.sha256.in_([told.file_sha256, gone.file_sha256])
+    session.execute(update(File).where(unread).values(read_at=None))
+
+    for statement in loaded("0009_refusals_of_files").STATEMENTS:
+        session.execute(text(statement))
+
+    session.expire_all()
+    files = {
+        adapter.id: session.get_one(File, adapter.file_sha256)
+        for adapter in (told, by_person, gone, fine)
+    }
+    assert {id_: file.refusal for id_, file in files.items() if file.refusal} == {
+        told.id: "it is cut"
+    }
+    assert [id_ for id_, file in files.items() if file.reader_version is None] == [gone.id]
+    assert (late.state, late.refusal) == ("refused", "it is cut")
+    assert (by_person.refusal, gone.state, fine.state) == ("out", "gone", "ready")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from demo.base import velocity
 from registry.fusion.attach import attach
-from registry.fusion.backends.base import Sampling
+from registry.fusion.backends.base import Sampling, hash_files
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.errors import BaseModelError, GenerationCancelledError, SamplingError
@@ -128,6 +128,15 @@ def test_files_and_versions_are_reported(backend: PipelineBackend, base_folder: 
     assert "transformer/diffusion_pytorch_model.safetensors" in hashes
     assert len(hashes) == sum(path.is_file() for path in base_folder.rglob("*"))
     assert backend.versions()["torch"] == torch.__version__
+
+
+def test_what_other_programs_put_into_its_folder_is_not_the_bases(tmp_path: Path) -> None:
+    """git writes its index anew with every look, and a Mac its own file into each folder."""
+    for name in ("vae/config.json", ".git/index", "vae/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+
+    assert hash_files(tmp_path, "*/*").keys() == {"vae/config.json"}
 
 
 def test_folders_that_are_no_flux_base_are_refused(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from encoder.adapter.alpha import IN_METADATA
+from encoder.threads import thread_count, threads
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -145,6 +149,33 @@ def test_leanings_are_kept_and_embeddings_are_not(
     assert again.image.tobytes() == fused.image.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([(0.5,), ()], "'cactus' has 1 leanings, and the gates ask for 2"),
+        ([(0.5, 0.5), (0.5,)], "'剪影' has 1 leanings, and the gates ask for 2"),
+        ([(0.5,) * 7] * 2, "'剪影' has 7 leanings, and the gates ask for 2"),
+    ],
+)
+def test_leanings_that_a_stranger_made_up_are_refused(
+    backend: PipelineBackend,
+    adapters: list[LoadedAdapter],
+    tmp_path: Path,
+    told: list[tuple[float, ...]],
+    said: str,
+) -> None:
+    gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
+    save_gates(gates, tmp_path / "rivals")
+    recipe = generate("cat", adapters, backend, gates, Drawing(steps=1)).recipe
+    made_up = tuple(
+        used.model_copy(update={"leanings": leanings})
+        for used, leanings in zip(recipe.adapters, told, strict=True)
+    )
+
+    with pytest.raises(RecipeError, match=said):
+        reproduce(recipe.model_copy(update={"adapters": made_up}), adapters, backend, gates)
+
+
 def test_embeddings_of_another_space_are_refused(
     backend: PipelineBackend, adapters: list[LoadedAdapter]
 ) -> None:
@@ -278,6 +309,73 @@ def test_recipes_with_other_ingredients_are_refused(
     other = recipe.base.model_copy(update={"files": {"vae/config.json": "0" * 64}})
     with pytest.raises(RecipeError, match="other files"):
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
+
+
+def test_other_programs_files_in_a_recipe_do_not_count(backend: PipelineBackend) -> None:
+    recipe = generate("cat", [], backend, None, Drawing(steps=1)).recipe
+    files = recipe.base.files | {".git/index": "0" * 64, "vae/.DS_Store": "0" * 64}
+    base = recipe.base.model_copy(update={"files": files})
+
+    reproduce(recipe.model_copy(update={"base": base}), [], backend)
+
+
+def test_a_recipe_is_refused_where_its_adapter_is_scaled_otherwise(
+    backend: PipelineBackend, adapters: list[LoadedAdapter]
+) -> None:
+    """The file is the same to the byte; how strong it is stands in PEFT's config beside it."""
+
+    def scaled(scale: float, config: str = "adapter_config.json") -> LoadedAdapter:
+        layers = block_layers(backend.transformer)
+        weights = make_weights(backend.transformer, layers, seed=1, scale=scale)
+        return dataclasses.replace(adapters[0], weights=dataclasses.replace(weights, config=config))
+
+    drawing = Drawing(mode="sum", steps=1)
+    recipe = generate("cat", [scaled(4.0)], backend, None, drawing).recipe
+    reproduce(recipe, [scaled(4.0)], backend)
+    with pytest.raises(RecipeError, match=r"'cactus' is scaled by 2 here, by 4 there"):
+        reproduce(recipe, [scaled(2.0)], backend)
+    with pytest.raises(RecipeError, match=r"'cactus' is scaled by what its file says here, by 4"):
+        reproduce(recipe, [scaled(1.0, config="")], backend)
+    # A recipe may not tell it, and it is in the file.
+    untold = recipe.adapters[0].model_copy(update={"config_scale": None})
+    recipe = recipe.model_copy(update={"adapters": (untold,)})
+    reproduce(recipe, [scaled(4.0, config=IN_METADATA)], backend)
+    with pytest.raises(RecipeError, match=r"by 4 here, by what its file says there"):
+        reproduce(recipe, [scaled(4.0)], backend)
+
+
+def test_a_thread_that_begins_while_an_adapter_is_read_draws_with_all_threads(
+    backend: PipelineBackend,
+) -> None:
+    with ThreadPoolExecutor(1) as drawing:
+        usual = drawing.submit(thread_count).result()
+    with ThreadPoolExecutor(1) as drawing:
+        with threads(usual + 1):
+            drawing.submit(torch.get_num_threads).result()
+        drawn = drawing.submit(generate, "cat", [], backend, None, Drawing(steps=1))
+
+        assert drawn.result().recipe.threads == usual
+
+
+def test_a_recipe_of_a_larger_machine_does_not_get_its_threads(
+    backend: PipelineBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Far more threads than cores take many times as long, for one image as for a server."""
+    recipe = generate("cat", [], backend, None, Drawing(steps=1)).recipe
+    counts = []
+
+    def count(done: int, steps: int) -> None:
+        counts.append(torch.get_num_threads())
+
+    again = reproduce(recipe, [], backend, progress=count)
+    assert not caplog.messages
+    larger = recipe.model_copy(update={"threads": 1024})
+    assert reproduce(larger, [], backend, progress=count).recipe == larger
+
+    most = os.cpu_count() or 1
+    assert again.recipe == recipe
+    assert counts == [recipe.threads, most]
+    assert f"made with 1024 threads, now {most}: pixels may differ" in caplog.messages
 
 
 def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:

@@ -45,6 +45,18 @@ def test_an_ordinary_recipe_is_read() -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
+def test_a_recipe_is_read_whatever_its_file_is_called(tmp_path: Path) -> None:
+    """By its first brace it is JSON; what is piped into a file may have any name."""
+    recipe = Recipe.from_json(recipe_json())
+    told, drawn = tmp_path / "recipe.txt", tmp_path / "fox.json"
+    told.write_text(f"\n{recipe.to_json()}")
+    info = PngInfo()
+    info.add_itxt(PNG_KEY, recipe.to_json())
+    Image.new("RGB", (8, 8)).save(drawn, format="PNG", pnginfo=info)
+
+    assert read_recipe(told) == read_recipe(drawn) == recipe
+
+
 @pytest.mark.parametrize(
     ("values", "where"),
     [

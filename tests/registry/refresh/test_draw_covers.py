@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from torch import OutOfMemoryError
 
 from crawler.sources.folder import FolderSource
 from encoder.threads import threads
+from registry.blobs import BlobStore
 from registry.db import drawn_covers
 from registry.db.blob_names import named_blobs
 from registry.db.drawn_covers import MOST_FAILURES, DrawnCover
 from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, Cover
-from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.errors import GatesMismatchError, GenerationCancelledError
+from registry.fusion.options import StepCallback
 from registry.refresh.cover_drawing import HELD_AS, CoverDrawing, words_of
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.covers import CoverLink
 from registry.service import Registry
+from registry.shared_blobs import SharedBlobStore
 from tests.crawler.builders import image_bytes
 from tests.encoder.builders import make_factors, write_adapter
 
@@ -44,10 +48,22 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def refresh(registry: Registry, folder: Path, draw_covers: int = 10) -> list[StepProgress]:
+def refresh(
+    registry: Registry,
+    folder: Path,
+    draw_covers: int = 10,
+    progress: StepCallback | None = None,
+    blobs: BlobStore | None = None,
+) -> list[StepProgress]:
     settings = registry.settings.model_copy(update={"draw_covers": draw_covers})
-    studio = registry.maker.studio
-    pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder, studio)
+    pipeline = Pipeline(
+        registry.sessions,
+        blobs or registry.blobs,
+        settings,
+        registry.text_encoder,
+        registry.maker.studio,
+        progress,
+    )
     return list(pipeline.refresh(FolderSource(folder)))
 
 
@@ -191,6 +207,62 @@ def test_a_base_that_is_broken_is_told_of_once_and_no_adapter_is_to_blame(
     assert "nowhere" in message
     with registry.sessions() as session:
         assert list(session.scalars(select(DrawnCover.adapter_id))) == []
+
+
+def test_a_full_device_is_told_of_once_and_the_adapter_comes_after_the_others(
+    registry: Registry, drawing: CoverDrawing, folder: Path
+) -> None:
+    """So one that alone needs more than there is keeps nobody from the rest."""
+    refresh(registry, folder, 0)
+
+    def fill(done: int, total: int) -> None:
+        raise OutOfMemoryError("CUDA out of memory")
+
+    [message] = told(refresh(registry, folder, progress=fill))
+
+    assert message.startswith("out of memory")
+    assert failures(registry) == {"ink_fox": 0}
+    assert told(refresh(registry, folder, 1)) == [""]
+    assert link(registry, "ink_fox") is None
+    assert link(registry, "snow-owl")
+    assert told_alone(drawing) == [(True, "")]
+    assert link(registry, "ink_fox")
+
+
+def failures(registry: Registry) -> dict[str, int]:
+    with registry.sessions() as session:
+        counts = {one.adapter_id: one.failures for one in session.scalars(select(DrawnCover))}
+    return {name: counts[at] for name, at in ids(registry).items() if at in counts}
+
+
+def test_gates_of_another_base_are_told_of_once_and_no_adapter_is_to_blame(
+    registry: Registry, drawing: CoverDrawing, folder: Path
+) -> None:
+    def mismatch(done: int, total: int) -> None:
+        raise GatesMismatchError("flux.1-dev", "demo-flux-tiny")
+
+    [message] = told(refresh(registry, folder, progress=mismatch))
+
+    assert message.startswith("the gates are for")
+    assert failures(registry) == {}
+
+
+def test_a_bucket_that_is_away_is_told_of_once_and_no_adapter_is_to_blame(
+    registry: Registry, drawing: CoverDrawing, folder: Path, tmp_path: Path
+) -> None:
+    refresh(registry, folder, 0)
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    url = bucket.as_uri()
+    away = SharedBlobStore(registry.settings.blobs, url)
+    bucket.rmdir()
+    bucket.touch()
+
+    progress = refresh(registry, folder, blobs=away)
+
+    [message] = told(progress)
+    assert message.startswith(f"the blob store {url} answers")
+    assert failures(registry) == {}
 
 
 def test_without_a_base_the_step_says_what_is_missing(registry: Registry, folder: Path) -> None:

@@ -21,7 +21,7 @@ from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import save_encoder
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.ridge import RidgeEncoder
-from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
+from registry.db.encoder_models import Encoder, EncoderPromotion, SketchBasis, WeightEmbedding
 from registry.db.encoder_models import Sketch as StoredSketch
 from registry.db.encoders import count_missing, find_active, get_encoder, register_encoder
 from registry.db.examples import list_examples, load_sketches
@@ -30,11 +30,12 @@ from registry.db.pending import PendingFile
 from registry.db.promotion import promote
 from registry.db.records import record_to_json
 from registry.errors import DiskFullError, NotEnoughToLearnError, PromotionError
-from registry.refresh import learn
+from registry.refresh import bases, learn
 from registry.refresh.backfill import backfill, load_registered
+from registry.refresh.reading import load_basis
 from registry.refresh.steps.read import read_stored
 from registry.service import Registry
-from tests.builders import TEXT_ENCODER, add_adapter
+from tests.builders import TEXT_ENCODER, add_adapter, axis
 from tests.encoder.builders import planted_factors, write_adapter
 from tests.registry.db.test_records import make_record
 
@@ -185,6 +186,25 @@ def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_b
         assert find_active(session, "demo-flux-tiny") is None
     with pytest.raises(PromotionError, match="no encoder is active"):
         registry.roll_back("demo-flux-tiny")
+
+
+def test_an_encoder_that_may_not_serve_leaves_nothing_behind(registry: Registry) -> None:
+    """Each night would train another, and embed the whole index by it."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 90)
+    first = registry.learn("demo-flux-tiny")
+    with registry.sessions.begin() as session:
+        add_taught(session, 240, seed=1)
+        # It is found by its weights, and has no sketch that another encoder could read.
+        add_adapter(session, embedding=axis(0))
+
+    with pytest.raises(PromotionError, match="was learned and is given up"):
+        registry.learn("demo-flux-tiny")
+
+    with registry.sessions() as session:
+        assert session.scalars(select(Encoder.name)).all() == [first.encoder]
+        assert len(session.scalars(select(WeightEmbedding.file_sha256)).all()) == 91
+        assert require_active(session).name == first.encoder
 
 
 def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
@@ -404,6 +424,30 @@ def test_an_index_learns_the_basis_of_its_sketches_from_its_files(
     again = registry.learn("demo-flux-tiny")
     assert again.sketches == lesson.sketches
     assert again.gain is not None
+
+
+def test_a_basis_that_the_blob_store_lost_is_learned_anew_and_keeps_no_file_from_being_read(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As of a family that the package has no basis for.
+    monkeypatch.setattr("encoder.sketches.basis.find_basis", lambda _: None)
+    monkeypatch.setattr(bases, "FEWEST_FILES", 60)
+    *_, late = add_taught_files(registry, tmp_path, 95)
+    learned = registry.learn("demo-flux-tiny").sketches
+    assert learned != LAYOUT.version
+    with registry.sessions.begin() as session:
+        basis = session.scalars(select(SketchBasis.basis_sha256)).one()
+        session.execute(delete(StoredSketch).where(StoredSketch.file_sha256 == late))
+    registry.blobs.path(basis).unlink()
+    load_basis.cache_clear()
+
+    read = read_stored(registry.sessions, registry.blobs, [PendingFile(late, "an adapter")], "1")
+
+    assert [outcome.ok for outcome in read] == [True]
+    assert versions_of(registry, late) == {LAYOUT.version}
+    assert registry.learn("demo-flux-tiny").sketches == learned
+    assert registry.blobs.exists(basis)
+    assert versions_of(registry, late) == {LAYOUT.version, learned}
 
 
 def test_a_basis_is_not_used_where_files_are_not_kept(registry: Registry, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from registry.db.encoder_models import SketchBasis
 from registry.db.examples import count_examples, list_examples
 from registry.db.models import Caption, CaptionEmbedding
 from registry.db.nights import list_nights
@@ -13,7 +14,7 @@ from registry.refresh import learn
 from registry.refresh.night import NightWatch
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER
-from tests.registry.refresh.test_learn import LAYOUT, add_taught
+from tests.registry.refresh.test_learn import FAMILY, LAYOUT, add_taught
 
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -96,6 +97,21 @@ def test_a_lesson_that_failed_is_tried_again_and_forgets_no_lesson(
         failed = learned_at_night(registry, FIRST + night * DAY)["demo-flux-tiny"]
         assert failed["examples"] == 100
         assert "are needed" in failed["outcome"]
+
+
+def test_what_nobody_foresaw_in_a_lesson_does_not_end_the_night(registry: Registry) -> None:
+    """The blob store has kept something else as the basis that the family's sketches are in."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 100)
+        basis = registry.blobs.put_bytes(b"no basis")
+        session.add(SketchBasis(family=FAMILY.name, version="2", basis_sha256=basis, files=100))
+
+    lesson = learned_at_night(registry, FIRST)["demo-flux-tiny"]
+
+    assert lesson.keys() == {"outcome"}
+    assert "SafetensorError" in lesson["outcome"]
+    with registry.sessions() as session:
+        assert "canaries" in list_nights(session)[0].report
 
 
 def test_captions_by_another_text_encoder_are_no_examples(registry: Registry) -> None:

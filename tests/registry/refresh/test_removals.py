@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from crawler.hashed_file import hash_file
 from crawler.sources.folder import FolderSource
 from registry.api.app import create_app
 from registry.db.models import Adapter, File
 from registry.errors import AdapterNotFoundError, NotRemovedError
 from registry.refresh.pipeline import Pipeline
 from registry.service import Registry
+from tests.crawler.builders import image_bytes
 from tests.encoder.builders import make_factors, write_adapter
 
 
@@ -45,10 +47,8 @@ def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
 
     assert names(registry) == ["owl"]
     assert registry.adapter(fox).card.state == "refused"
-    # What is said of it changes, its bytes change, it is read by another reader, it goes and comes.
+    # What is said of it changes, and it is read by another reader.
     (folder / "fox.json").write_text(json.dumps({"description": "A better fox."}))
-    refresh(registry, folder)
-    write_adapter(folder / "fox.safetensors", make_factors(9))
     refresh(registry, folder)
     with registry.sessions.begin() as session:
         session.execute(update(File).values(reader_version="another"))
@@ -61,11 +61,15 @@ def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
     registry.blobs.path(lost).unlink()
     for _ in range(2):
         refresh(registry, folder)
+    # Its bytes change, it goes and comes.
+    write_adapter(folder / "fox.safetensors", make_factors(9))
+    refresh(registry, folder)
     (folder / "fox.safetensors").rename(folder / "fox.away")
     refresh(registry, folder)
     (folder / "fox.away").rename(folder / "fox.safetensors")
     refresh(registry, folder)
     assert names(registry) == ["owl"]
+    assert registry.adapter(fox).card.state == "refused"
 
     registry.take_back(fox)
     refresh(registry, folder)
@@ -75,6 +79,44 @@ def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
         registry.take_back(fox)
     with pytest.raises(AdapterNotFoundError):
         registry.remove(10**9)
+
+
+def test_what_changed_while_it_was_out_is_seen_when_it_is_taken_back(
+    registry: Registry, folder: Path
+) -> None:
+    """No later listing says it again: it is listed as it was then."""
+    refresh(registry, folder)
+    fox = next(card.id for card in registry.browse().cards if card.name == "fox")
+    registry.remove(fox)
+    path = write_adapter(folder / "fox.safetensors", make_factors(9))
+    (folder / "fox.png").write_bytes(image_bytes(kind="PNG"))
+    refresh(registry, folder)
+
+    registry.take_back(fox)
+    refresh(registry, folder)
+
+    detail = registry.adapter(fox)
+    assert (detail.card.state, detail.card.file_sha256) == ("ready", hash_file(path))
+    assert len(detail.covers) == 1
+
+
+def test_what_was_refused_before_is_refused_again_when_it_is_taken_back(
+    registry: Registry, folder: Path
+) -> None:
+    """Its file was read by this reader, and is not read again to say why."""
+    factors = {name: (down * float("nan"), up) for name, (down, up) in make_factors().items()}
+    write_adapter(folder / "fox.safetensors", factors)
+    refresh(registry, folder)
+    with registry.sessions() as session:
+        fox = session.scalars(select(Adapter).where(Adapter.name == "fox")).one()
+    assert fox.refusal
+
+    registry.remove(fox.id)
+    registry.take_back(fox.id)
+    refresh(registry, folder)
+
+    card = registry.adapter(fox.id).card
+    assert (card.state, card.refusal) == ("refused", fox.refusal)
 
 
 def test_it_is_taken_out_and_back_over_http_and_on_its_page(

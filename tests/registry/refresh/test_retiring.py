@@ -149,6 +149,19 @@ def test_a_few_that_vanish_are_believed_at_once(
     assert states(sessions) == {"listed": 20, "gone": 10}
 
 
+def test_a_repository_without_any_adapter_is_told_of_and_its_adapters_are_retired(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    # Its author has taken out the weights; a picture is all that is left.
+    hub.entries[0]["file"] = hub.entries[0]["covers"][0]["file"]
+
+    [problem] = crawl(pipeline, source, full=True)
+
+    assert problem == "the repository has no safetensors file of an adapter"
+    assert states(sessions) == {"listed": COUNT - 1, "gone": 1}
+
+
 def test_what_vanishes_every_day_makes_no_listing_full(
     pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
 ) -> None:

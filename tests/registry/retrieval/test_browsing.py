@@ -172,6 +172,9 @@ def test_a_cursor_of_another_order_is_refused(session: Session) -> None:
         ("size", [1, True, "x", 1]),
         ("size", [1, True, 2**70, 1]),
         ("size", [1, True, 1, 2**70]),
+        ("size", [1, True, True, 1]),
+        ("size", [1, True, 1, True]),
+        ("size", [True, True, 1, 1]),
         ("size", [1, True, 1]),
         ("size", [-1, True, 1, 1]),
         ("size", ["1", True, 1, 1]),
@@ -216,6 +219,10 @@ def test_other_states_are_listed_by_what_is_known_of_them(session: Session) -> N
         browse_state(session, "refused", Filters(min_rank=4), None, 3)
     with pytest.raises(OtherQuestionError):
         browse_state(session, "gone", filters, first.next, 3)
+    for below in (True, 10**30):
+        made_up = write_cursor(("state", "refused", filters), [5, True, below])
+        with pytest.raises(CursorError):
+            browse_state(session, "refused", filters, made_up, 3)
 
 
 @pytest.mark.parametrize("sort", SORTS)

@@ -3,10 +3,11 @@
 import base64
 import json
 import zlib
+from typing import Any
 
 import pytest
 
-from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.cursors import read_cursor, read_number, write_cursor
 from registry.retrieval.errors import CursorError, OtherQuestionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.terms import LONGEST_CURSOR
@@ -65,3 +66,10 @@ def test_what_is_made_up_is_refused(made_up: str) -> None:
     """And in no time: what unpacks to ten million bytes is not unpacked."""
     with pytest.raises(CursorError):
         read_cursor(QUESTION, made_up)
+
+
+@pytest.mark.parametrize("number", [True, 0, -1, 10**30, 1.5, "7", None])
+def test_a_list_goes_on_below_a_number_as_ids_are(number: Any) -> None:
+    assert read_number("runs", write_cursor("runs", [7])) == 7
+    with pytest.raises(CursorError):
+        read_number("runs", write_cursor("runs", [number]))

@@ -76,9 +76,10 @@ def test_cursors_are_checked(session: Session, found: list[int]) -> None:
     for odd in (Paging("odd"), Paging(limit=0)):  # type: ignore[arg-type]
         with pytest.raises(FilterError):
             page_of(session, ASKED, found, odd)
-    made_up = write_cursor((*ASKED, "relevance", 0), [3, ["x"]])  # type: ignore[list-item]
-    with pytest.raises(CursorError):
-        page_of(session, ASKED, found, Paging(cursor=made_up))
+    for odd_id in ("x", True, 10**30):
+        made_up = write_cursor((*ASKED, "relevance", 0), [3, [odd_id]])  # type: ignore[list-item]
+        with pytest.raises(CursorError):
+            page_of(session, ASKED, found, Paging(cursor=made_up))
 
 
 def test_similar_adapters_go_on_where_a_page_ended(registry: Registry) -> None:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from encoder.text_encoder import load_text_encoder
-from registry.db.encoder_models import Encoder
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import File
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import (
@@ -23,8 +23,8 @@ from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
 from registry.text.word_segmentation import segment, segment_places
-from tests.builders import TEXT_ENCODER, active_encoder, add_adapter
-from tests.registry.conftest import add_real_encoder, embed
+from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encoder
+from tests.registry.conftest import add_real_encoder, embed, save_checkpoint
 
 
 def test_weights_find_what_nobody_described(registry: Registry) -> None:
@@ -274,6 +274,32 @@ def test_all_base_models_are_searched_at_once(registry: Registry) -> None:
     assert set(page.found) == set(names)
 
 
+def test_what_leaves_its_variant_open_is_asked_by_one_encoder(registry: Registry) -> None:
+    """Another of the family puts it elsewhere, by queries of its own."""
+    add_real_encoder(registry, "flux.1-dev")
+    fox, train = embed(registry, "a fox"), embed(registry, "a steam locomotive")
+    with registry.sessions.begin() as session:
+        dev = active_encoder(session, "flux.1-dev")
+        open_name = add_adapter(session, base_model="flux.1", embedding=fox, encoder=dev)
+        add_adapter(session, base_model="flux.1-dev", embedding=train, encoder=dev)
+    [alone, _] = registry.search("a fox").results
+    path = save_checkpoint(registry, "negated", "flux.1-schnell", negated=True)
+    checkpoint = registry.blobs.put_file(path)
+    with registry.sessions.begin() as session:
+        schnell = add_encoder(
+            session, name="negated", base_model="flux.1-schnell", checkpoint_sha256=checkpoint
+        )
+        add_adapter(session, base_model="flux.1-schnell", embedding=train)
+        session.add(
+            WeightEmbedding(file_sha256=open_name.file_sha256, encoder_id=schnell.id, embedding=fox)
+        )
+
+    [first, *_] = registry.search("a fox").results
+
+    assert first.card.id == alone.card.id == open_name.id
+    assert first.hit.signals["weights"] == alone.hit.signals["weights"]
+
+
 def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> None:
     """Who knows its name wants to be told where it is."""
     with registry.sessions.begin() as session:
@@ -305,6 +331,27 @@ def test_a_pasted_prompt_finds_the_files_that_it_calls_for(registry: Registry) -
     assert found == [(ghibli.id, True), (details.id, True), (sky.id, False)]
     assert page.text == pasted
     assert (only.results[0].card.id, only.results[0].hit.exact) == (ghibli.id, True)
+
+
+def test_what_a_picture_was_to_be_without_is_not_found_by_its_pasted_data(
+    registry: Registry,
+) -> None:
+    add_real_encoder(registry)
+    sha256 = "68bbf6e368" + 54 * "0"
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="v1", embedding=embed(registry, "a fox"))
+        train = add_adapter(session, name="steam train", embedding=embed(registry, "steam train"))
+        ink = add_adapter(session, name="Ink", file_name="0446.safetensors", file_sha256=sha256)
+    settings = "\nNegative prompt: steam train\nSteps: 20, Sampler: Euler a, CFG scale: 7"
+
+    page = registry.search(f"(a fox:1.2){settings}")
+    [choice] = registry.choose(f"(a fox:1.2){settings}")
+    hashed = registry.search(f'a fox, <lora:x:1>{settings}, Lora hashes: "x: 68bbf6e368"')
+
+    assert page.results[0].card.id == choice.card.id == fox.id
+    assert choice.part == "fox"
+    assert [r.hit.band for r in page.results if r.card.id == train.id] == ["probably not"]
+    assert [r.card.id for r in hashed.results[:2]] == [ink.id, fox.id]
 
 
 def test_what_a_prompt_calls_for_is_chosen_at_the_strength_that_it_says(
@@ -644,6 +691,24 @@ def test_likes_are_unlike_what_a_text_does_not_want(registry: Registry) -> None:
     assert page.results[0].card.name == "c"
     assert page.notes == ("Read as “cat”, and without “neon”.",)
     assert page.text == "cat, not neon"
+
+
+@pytest.mark.parametrize("nothing", [" ", "\0"])
+def test_texts_that_say_nothing_ask_for_nothing(registry: Registry, nothing: str) -> None:
+    fox = embed(registry, "fox")
+    with registry.sessions.begin() as session:
+        first, second = (
+            add_adapter(session, name="fox", words="fox", captions=[("fox", fox)]).id
+            for _ in range(2)
+        )
+
+    plain = registry.search("fox", likes=Likes(unlike_text=nothing))
+    listed = registry.search(nothing, likes=Likes(unlike_text=nothing))
+    alike = registry.search(nothing, likes=Likes(like=(first,)))
+
+    assert plain.results == registry.search("fox").results
+    assert {card.id for card in listed.listed} == {first, second}
+    assert [result.card.id for result in alike.results] == [second]
 
 
 def test_an_image_is_not_made_with_what_its_prompt_is_without(registry: Registry) -> None:

@@ -1,8 +1,11 @@
 """A ranked answer, page by page."""
 
+from typing import Any
+
 import pytest
 
 from registry.db.models import Adapter
+from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.results import SearchPage
@@ -77,6 +80,19 @@ def test_a_cursor_of_another_question_is_refused(registry: Registry) -> None:
         registry.search("fox", limit=1, filters=Filters(authors=("someone",)), cursor=cursor)
     with pytest.raises(CursorError):
         registry.search("fox", cursor="none of ours")
+
+
+@pytest.mark.parametrize(
+    "position",
+    [[[True], [], [], 0], [[1], [10**30], [], 0], [[1], [], [], True], [[1], [], [], 10**30]],
+)
+def test_a_position_that_nobody_gave_is_refused(registry: Registry, position: list[Any]) -> None:
+    """PostgreSQL would refuse it, as an error of ours."""
+    add_foxes(registry, 3)
+    cursor = write_cursor(("fox", (), Filters()), position)
+
+    with pytest.raises(CursorError):
+        registry.search("fox", cursor=cursor)
 
 
 def test_an_answer_counts_what_it_found_of_each_base_model(registry: Registry) -> None:
@@ -165,3 +181,24 @@ def test_copies_of_what_came_do_not_follow_as_results_of_their_own(
     found = [id_ for page in pages(registry, "fox", 10) for id_ in ids(page)]
 
     assert len(found) == files
+
+
+@pytest.mark.parametrize("name", ["paper", "origami"])
+def test_what_a_copy_far_behind_literally_is_comes_with_it(registry: Registry, name: str) -> None:
+    """Whether what is ranked perhaps fits by itself, or probably is something else."""
+    like = embed(registry, "paper fox")
+    with registry.sessions.begin() as session:
+        for _ in range(70):
+            add_adapter(session, name="paper fox", words="paper fox", downloads=1000)
+        ranked = add_adapter(session, name=name, words=name, captions=[("paper fox", like)])
+        copy = add_adapter(
+            session, name="paper fox", words="paper fox", file_sha256=ranked.file_sha256
+        )
+        both = {ranked.id, copy.id}
+
+    hits = [result.hit for page in pages(registry, "paper fox", 20) for result in page.results]
+
+    [found] = [hit for hit in hits if both & {hit.adapter_id, *hit.also}]
+    assert {found.adapter_id, *found.also} == both
+    assert found.band == "fits"
+    assert len(hits) == 71

@@ -11,6 +11,7 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.remembered import Remembered, state_of
 from registry.retrieval.results import SearchPage
 from registry.service import Registry
+from registry.text.cached_encoder import LONGEST_KEPT
 from tests.builders import add_adapter
 
 
@@ -103,6 +104,25 @@ def test_other_questions_have_other_answers(foxes: Registry, asked: Asked) -> No
     foxes.search("fox", filters=Filters(mature="hide"))
     foxes.search("everything")
     foxes.search("")
+
+    assert asked.hits == 0
+
+
+def test_a_long_question_is_not_remembered(foxes: Registry, asked: Asked) -> None:
+    for question in 2 * [LONGEST_KEPT * "x", (LONGEST_KEPT + 1) * "x"]:
+        foxes.search(question)
+
+    assert (asked.hits, asked.misses) == (1, 3)
+
+
+def test_what_is_ranked_takes_room_beside_what_is_shown(foxes: Registry, asked: Asked) -> None:
+    with foxes.sessions.begin() as session:
+        for _ in range(100):
+            add_adapter(session, name="fox", words="fox")
+    foxes.finder.remembered = Remembered(most_adapters=5)
+
+    for question in ("fox", "a fox", "fox"):
+        assert len(foxes.search(question, limit=1, sort="name").ranked) == 101
 
     assert asked.hits == 0
 

@@ -79,6 +79,11 @@ def test_no_more_than_wanted_and_the_surest_first() -> None:
         ("用黑色剪影风格画的狐狸，绿色波点", ["黑色剪影", "狐狸", "绿色波点"]),
         ("a line art drawing of a fox", ["line art", "fox"]),
         ("please draw a picture of a fox and a hen", ["fox", "hen"]),
+        (
+            "masterpiece, best quality, absurdres, 8k, highly detailed, hd, a fox, ink",
+            ["fox", "ink"],
+        ),
+        ("masterpiece", ["masterpiece"]),
         ("fox", ["fox"]),
         ("🦊", ["🦊"]),
         ("  ", [""]),

@@ -26,6 +26,27 @@ def test_a_prompt_that_only_calls_for_adapters_is_their_names() -> None:
     assert read_pasted("<lora:ink:0.8> <lora:glow:1>").plain_words == "ink glow"
 
 
+@pytest.mark.parametrize("seam", ["\n", "\r\n", " "])
+def test_what_a_web_ui_writes_behind_a_prompt_is_no_part_of_it(seam: str) -> None:
+    """Else a search goes for what the picture was to be without. Search boxes have one line."""
+    settings = f'Negative prompt: hat, <lora:no:1>{seam}Steps: 20, Lora hashes: "ink: 68bbf6e368"'
+
+    pasted = read_pasted(f"a fox, best quality, <lora:ink:0.8>{seam}{settings}")
+    plain = read_pasted(f"a fox, best quality{seam}Steps: 20, Sampler: Euler a, CFG scale: 7")
+
+    assert pasted.without_calls == "a fox, best quality"
+    assert pasted.plain_words == plain.plain_words == "a fox"
+    assert pasted.called_names == ("ink",)
+    assert pasted.pointers == (settings, "ink")
+
+
+@pytest.mark.parametrize("text", ["Steps: 20, Sampler: Euler", "dance steps: a waltz", "Steps: up"])
+def test_what_only_looks_like_settings_stays_as_it_is(text: str) -> None:
+    pasted = read_pasted(text)
+
+    assert pasted.text == pasted.plain_words == text
+
+
 @pytest.mark.parametrize("weight", ["1.2", ".5", "-1", "-1.", "10"])
 def test_weights_are_known_however_they_are_written(weight: str) -> None:
     assert read_pasted(f"(night:{weight})").plain_words == "night"

@@ -64,6 +64,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "copies.tick": ("Tick all exact copies but the first", "勾选除第一个外的所有完全重复项"),
     "copies.untick": ("Tick none", "全部取消勾选"),
     "copies.unticked": ("Tick what shall go to the trash.", "请先勾选要移到回收站的文件。"),
+    "copies.alone": (
+        "Something that you ticked has no copy by now. Nothing was moved.",
+        "勾选的文件中有的已没有其他副本，没有移动任何文件。",
+    ),
     "copies.all": (
         "Leave one of them: all copies of {name} are ticked.",
         "请至少保留一个：{name} 的所有副本都已勾选。",

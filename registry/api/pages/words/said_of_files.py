@@ -80,7 +80,13 @@ FILES = (
         "the repository lists no safetensors file with a sha256",
         "该仓库没有带 sha256 的 safetensors 文件",
     ),
+    (
+        "the repository has no safetensors file of an adapter",
+        "该仓库没有适配器的 safetensors 文件",
+    ),
     ("none of its versions lists a safetensors file", "它的所有版本都没有 safetensors 文件"),
+    ("its author has archived it", "作者已将其归档"),
+    ("Civitai has taken it down", "Civitai 已将其下架"),
     (
         "the name {name} cannot be resolved ({why}). Check the network and the name.",
         "无法解析名称 {name}（{why}）。请检查网络和名称。",

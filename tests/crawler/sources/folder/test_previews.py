@@ -1,16 +1,19 @@
 """The prompts inside pictures, and which pictures are covers."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
+from PIL.WebPImagePlugin import WebPImageFile
 
+from crawler.covers import MAX_BYTES
 from crawler.pictures.graphs import graph_of_workflow, prompt_of_graph
 from crawler.pictures.parameters import prompt_of_parameters
-from crawler.pictures.texts import EXIF_IFD, USER_COMMENT
+from crawler.pictures.texts import COMFYUI_TAGS, EXIF_IFD, USER_COMMENT
 from crawler.records import AdapterRecord
 from crawler.sources.folder import FolderSource
 from crawler.sources.folder.previews import read_prompt
@@ -155,6 +158,36 @@ def test_a_broken_picture_says_nothing(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.png").write_bytes(data)
 
     assert read_prompt(tmp_path / "a.png") == ""
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "gif"])
+def test_no_picture_is_decoded_for_its_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Each of some hundred KB may be one of 170 megapixels."""
+    Image.new("RGB", (16, 16), "red").save(tmp_path / f"a.{kind}")
+    decoded: list[Image.Image] = []
+    for plugin in (ImageFile.ImageFile, WebPImageFile):
+        monkeypatch.setattr(plugin, "load", lambda self: decoded.append(self))
+
+    read_prompt(tmp_path / f"a.{kind}")
+
+    assert not decoded
+
+
+def test_a_picture_of_another_kind_says_nothing(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[COMFYUI_TAGS[0]] = f"prompt:{json.dumps(GRAPH)}"
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png", "TIFF", exif=exif)
+
+    assert read_prompt(tmp_path / "a.png") == ""
+
+
+def test_a_picture_that_is_too_large_for_a_cover_says_nothing(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a.png", parameters=PARAMETERS)
+    os.truncate(path, MAX_BYTES + 1)
+
+    assert read_prompt(path) == ""
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", "null", '{"3": '])

@@ -347,6 +347,9 @@ def test_a_broken_sidecar_costs_itself_only(tmp_path: Path, name: str, case: str
         (b"---\nx: !!bool maybe\n---\n", "front matter that is not YAML"),
         (b"---\nx: !!timestamp foo\n---\n", "front matter that is not YAML"),
         (b"---\nx: !!int ''\n---\n", "front matter that is not YAML"),
+        # Lists of merges of lists of merges multiply with each line.
+        (b"---\na: &a {k: 1}\nb: &b {<<: [*a, *a]}\n---\n", "merges (<<) are not read (line 3)"),
+        (b"---\na: &a {k: 1}\nb: {!!merge x: *a}\n---\n", "merges (<<) are not read (line 3)"),
         (b"---\n" + b"x: " + b"[" * 20_000 + b"\n---\n", "front matter that is not YAML"),
         (b"---\n" + b"# x\n" * 30_000 + b"---\n", "front matter of over 64 KB"),
         (b"---\nname: caf\xe9\n---\n", "not written in UTF-8"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crawler.disk import DiskLimits
+from crawler.download import MAX_HEADER_BYTES
 from crawler.errors import DownloadError, FileTooLargeError, NoRoomError, SourceError
 from crawler.hashed_file import hash_file
 from crawler.records import (
@@ -466,6 +467,18 @@ def test_one_broken_file_ends_nothing(tmp_path: Path, content: bytes) -> None:
     found = list(FolderSource(tmp_path).list_adapters())
 
     assert sorted(type(item).__name__ for item in found) == ["AdapterRecord", "Refusal"]
+
+
+def test_a_header_that_is_not_read_is_not_listed_either(tmp_path: Path) -> None:
+    """One of 84 MB would take 1.3 GB to parse."""
+    header = b'{"__metadata__": {"modelspec.title": "Ink"}}'.ljust(MAX_HEADER_BYTES + 8)
+    content = len(header).to_bytes(8, "little") + header
+    (tmp_path / "a.safetensors").write_bytes(content)
+
+    [refusal] = FolderSource(tmp_path).list_adapters()
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "has a header of 10,000,008 bytes; 10,000,000 are read"
 
 
 def test_the_picture_beside_a_file_is_its_cover(tmp_path: Path) -> None:

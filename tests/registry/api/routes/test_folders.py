@@ -1,5 +1,6 @@
 """One's own folders over HTTP and on their page: watched, refreshed, filled, rid of copies."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from registry.api import server_events
+from registry.api import folder_keeper, server_events
 from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
+from registry.own_folders import OwnFolders
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
@@ -163,6 +165,28 @@ def test_what_changes_in_a_watched_folder_is_indexed(
     wait(lambda: names(client) == {"fox", "owl"})
 
 
+def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
+    client: TestClient, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came after that one had listed it is in no other refresh."""
+    monkeypatch.setattr(folder_keeper, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "PATIENCE_SECONDS", 1)
+    tried: list[Path] = []
+    refresh = OwnFolders.refresh
+
+    def count(self: OwnFolders, path: Path, *args: Any, **options: Any) -> None:
+        tried.append(path)
+        refresh(self, path, *args, **options)
+
+    monkeypatch.setattr(OwnFolders, "refresh", count)
+    with runs.only_one(engine, Origin("folder", str(folder))):
+        client.post("/v1/folders", json={"path": str(folder)})
+        wait(lambda: len(tried) > 1)
+
+    settle(client, 1)
+    assert folders_of(client)[0]["problem"] is None
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [
@@ -208,6 +232,23 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     kept = registry.folders.dropped
     assert [path.name for path in kept.iterdir()] == ["ink.safetensors"]
     assert (kept / "ink.safetensors").read_bytes() == one
+
+
+def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """One that is being sent meanwhile stays."""
+    dropped = registry.folders.dropped
+    dropped.mkdir(parents=True)
+    left, sent = dropped / ".1.partial", dropped / ".2.partial"
+    left.touch()
+    sent.touch()
+    os.utime(left, (0, 0))
+    fox = (folder / "fox.safetensors").read_bytes()
+
+    client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
+
+    assert {path.name for path in dropped.iterdir()} == {sent.name, "fox.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -277,6 +318,13 @@ def test_copies_go_to_the_trash_and_from_search(
     assert not copy.exists()
     assert (folder / "fox.safetensors").exists()
     settle(client, 3)
+
+    # A page of before, which Back shows again, still offers what is the only one by now.
+    (folder / "half.safetensors").unlink()
+    kept = next(one["adapter_id"] for one in group if Path(one["path"]).name == "fox.safetensors")
+    last = client.post("/folders/trash", data={"adapter": [str(kept)]})
+    assert (last.status_code, "has no copy by now" in last.text) == (422, True)
+    assert (folder / "fox.safetensors").exists()
 
 
 def test_a_folder_in_a_watched_one_is_told_to_be_part_of_it(

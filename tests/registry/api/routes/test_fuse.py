@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -254,8 +255,13 @@ def test_a_size_that_the_base_does_not_draw_is_refused_before_its_turn(
     app = client.app
     app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
     queue.submit(lambda _: release.wait())
-    for accept in ("application/json", "application/x-ndjson"):
-        asked = {"prompt": "x", "width": 17}
+    bases = drawing.settings.base_models
+    bases["flux.1-dev"] = bases["demo-flux-tiny"]
+    with drawing.sessions.begin() as session:
+        leaves_open_which = add_adapter(session, base_model="flux.1").id
+    kinds, chosen = ("application/json", "application/x-ndjson"), [{"id": leaves_open_which}]
+    for accept, adapters in product(kinds, (None, chosen)):
+        asked = {"prompt": "x", "width": 17, "adapters": adapters}
         answer = client.post("/v1/fuse", json=asked, headers={"Accept": accept})
         assert answer.status_code == 422
         assert "17x17 pixels: use multiples of" in answer.json()["detail"]
@@ -263,9 +269,17 @@ def test_a_size_that_the_base_does_not_draw_is_refused_before_its_turn(
     queue.close()
 
 
-def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> None:
+ANSWERS = ("application/json", "image/png", "application/x-ndjson", "*/*")
+
+
+@pytest.mark.parametrize("what", ["images", "covers"])
+def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry, what: str) -> None:
     """By who asked for JSON, for the PNG or for lines; what waits leaves its place at once."""
     app = create_app(registry)
+    fox = add_file(registry, 1, "fox")
+    asked = [("/v1/fuse", accept) for accept in ANSWERS]
+    if what == "covers":
+        asked = 2 * [(f"/v1/adapters/{fox}/cover", "*/*"), (f"/adapters/{fox}/cover", "*/*")]
     queue = app.state.queue
     started, release = threading.Event(), threading.Event()
 
@@ -276,10 +290,10 @@ def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> N
     with served(app) as (host, port):
         queue.submit(block)
         started.wait()
-        for accept in ("application/json", "image/png", "application/x-ndjson", "*/*"):
+        for path, accept in asked:
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(
-                    f"http://{host}:{port}/v1/fuse",
+                    f"http://{host}:{port}{path}",
                     json={"prompt": "x"},
                     headers={"Accept": accept},
                     timeout=httpx.Timeout(60, read=0.5),

@@ -5,8 +5,9 @@ import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from registry.api.app import close, create_app
 from registry.api.pages.render import json_text
@@ -275,6 +276,32 @@ def test_sheets_count_their_pictures(
         assert image["problem"]["type"] == "urn:autolora:problem:no-gates"
 
 
+def test_a_sheet_is_drawn_with_the_strengths_and_the_base_that_are_asked_for(
+    client: TestClient, drawing: Registry
+) -> None:
+    ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
+    asked = {"mode": "sum", "steps": 1, "seed": 1}
+
+    sheets = [
+        finished(
+            client, kind="grid", adapters=[{"id": id_, "strength": by} for id_ in ids], **asked
+        )
+        for by in (1.0, 0.1)
+    ]
+
+    assert len({client.get(f"/v1/images/{id_}/png").content for id_ in sheets}) == 2
+    image = finished(client, adapters=[{"id": id_, "strength": 0.1} for id_ in ids], **asked)
+    client.post(f"/images/{image}/again", data={"kind": "grid"})
+    [again, *_] = client.get("/v1/images").json()["items"]
+    assert [each["strength"] for each in again["asked"]["adapters"]] == [0.1, 0.1]
+    base = client.get(f"/v1/images/{image}").json()["recipe"]["base"]["name"]
+    assert again["asked"]["base_model"] == base
+    watch(client, again["id"])
+    named = [{"id": id_} for id_ in ids]
+    [other] = ask(client, kind="grid", adapters=named, base_model="sd-1.5", **asked)
+    assert watch(client, other["id"])[-1][1]["state"] == "failed"
+
+
 def test_what_no_database_keeps_is_asked_for_all_the_same(client: TestClient) -> None:
     [asked] = ask(client, prompt="a\0fox", adapters=[{"id": 12345}])
 
@@ -511,6 +538,49 @@ def test_what_a_killed_server_left_is_interrupted(client: TestClient, drawing: R
 
     states = {image["id"]: image["state"] for image in client.get("/v1/images").json()["items"]}
     assert states == {lost: "interrupted", alive: "waiting"}
+
+
+def sleep(drawing: Registry) -> None:
+    """Let so much time pass for the database as if the machine had slept."""
+    with drawing.sessions.begin() as session:
+        session.execute(update(DrawnImage).values(seen_at=func.now() - images.LOST_AFTER * 2))
+
+
+def test_what_is_drawn_here_goes_on_when_the_machine_has_slept(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    """Whoever looks first finds that nobody said for long that it is drawn."""
+    [watched], [unseen] = ask(client), ask(client)
+    sleep(drawing)
+
+    looked = client.get(f"/v1/images/{watched['id']}").json()
+    busy.set()
+
+    assert (looked["state"], looked["finished_at"]) == ("waiting", None)
+    for image in (watched, unseen):
+        assert [name for name, _ in watch(client, image["id"])][-1] == "done"
+
+
+def test_an_image_at_work_goes_on_when_the_machine_has_slept(drawing: Registry) -> None:
+    history = drawing.images
+    [image] = history.ask([{"prompt": "a fox"}])
+    goes_on: list[Callable[[], bool]] = [
+        partial(history.begin, image.id),
+        partial(history.step, image.id, 1, 2),
+        partial(history.finish, image.id, images.FinishedImage(b"", b"")),
+    ]
+    for go_on in goes_on:
+        sleep(drawing)
+        assert history.get(image.id).state == "interrupted"
+        assert go_on()
+
+    assert history.get(image.id).state == "done"
+    # What a person gave up stays so.
+    [image] = history.ask([{"prompt": "a fox"}])
+    history.cancel(image.id)
+    history.stay_alive([image.id])
+    assert not history.begin(image.id)
+    assert history.get(image.id).state == "cancelled"
 
 
 def test_a_server_that_ends_says_so_of_what_waits(drawing: Registry) -> None:

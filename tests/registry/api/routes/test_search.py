@@ -476,6 +476,26 @@ def test_a_refused_file_is_not_handed_out(
     assert client.get(f"/v1/adapters/{adapter_id}").json()["file_url"] is None
 
 
+@pytest.mark.parametrize("state", ["listed", "gone"])
+def test_a_file_that_was_refused_meanwhile_is_not_handed_out(
+    client: TestClient, registry: Registry, state: str
+) -> None:
+    """Its adapter was given it later, or was gone by then: it has no refusal of its own."""
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+        adapter.state, sha256 = state, adapter.file_sha256
+        session.get_one(File, sha256).refusal = "it draws something else"
+
+    by_id = client.get(f"/v1/adapters/{adapter_id}/file")
+    by_hash = client.get(f"/v1/files/{sha256}")
+
+    assert (by_id.status_code, by_hash.status_code) == (403, 404)
+    assert "it draws something else" in by_id.json()["detail"]
+    [listed] = client.get("/v1/adapters", params={"state": state}).json()["items"]
+    assert listed["refusal"] == "it draws something else"
+
+
 def test_a_file_that_vanished_from_its_hub_is_still_had(
     client: TestClient, registry: Registry
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.api.pages.tray import common_bases, mark_of
+from registry.api.pages.tray import mark_of
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -114,6 +114,18 @@ def test_the_page_draws_with_a_base_that_can_run(client: TestClient, registry: R
     assert "No image can be made here" not in page
 
 
+def test_the_page_draws_what_leaves_its_base_open(client: TestClient, registry: Registry) -> None:
+    """Of trainers' "flux.1" nobody says which it was; where a base can draw it, it is drawn."""
+    with registry.sessions.begin() as session:
+        open_name = add_adapter(session, base_model="flux.1").id
+    registry.settings.base_models["flux.1-dev"] = registry.settings.home
+
+    for query in ("", f"?adapter={open_name}"):
+        assert "No image can be made here" not in get_page(client, f"/fuse{query}")
+    said = dict(Tags(get_page(client, f"/fuse?adapter={open_name}")).attributes)
+    assert said["data-base-model"] == "flux.1-dev"
+
+
 def test_where_nothing_can_be_drawn_it_is_said_what_to_set(
     client: TestClient, registry: Registry
 ) -> None:
@@ -123,15 +135,6 @@ def test_where_nothing_can_be_drawn_it_is_said_what_to_set(
     page = html.unescape(get_page(client, f"/fuse?adapter={pony}"))
 
     assert """REGISTRY_BASE_MODELS='{"pony": "/path/to/diffusers/folder"}'.""" in page
-
-
-def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
-    """Pony and Illustrious are SDXL trained on: what they changed loads there too."""
-    assert common_bases(["pony", "illustrious"]) == ["sdxl-1.0"]
-    assert common_bases(["pony"]) == ["pony", "sdxl-1.0"]
-    assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
-    assert common_bases(["pony", "flux.1-dev"]) == []
-    assert common_bases([]) == []
 
 
 def test_trays_of_two_registries_at_one_address_are_told_apart(

@@ -95,6 +95,33 @@ def test_resumed_training_equals_uninterrupted(training: GateTraining, tmp_path:
         assert torch.equal(mine, theirs)
 
 
+def test_a_training_on_something_else_begins_anew_and_says_so(
+    training: GateTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The state beside the output is of other gates, however like these it looks."""
+    short = replace(training, steps=2, validation=(), trained_on="one base")
+    train_gates(new_gates(training), short, tmp_path / "state")
+    assert "begins anew" not in caplog.text
+
+    elsewhere = replace(short, trained_on="another base")
+    curve = train_gates(again := new_gates(training), elsewhere, tmp_path / "state")
+
+    assert "begins anew" in caplog.text
+    assert [row["step"] for row in curve] == [0, 2]
+    train_gates(afresh := new_gates(training), elsewhere)
+    for pair in zip(again.parameters(), afresh.parameters(), strict=True):
+        assert torch.equal(*pair)
+
+
+def test_gates_of_another_kind_begin_anew(training: GateTraining, tmp_path: Path) -> None:
+    """Both are called gates.safetensors where nobody says otherwise."""
+    short = replace(training, steps=2, validation=())
+    train_gates(new_gates(training), short, tmp_path / "state")
+    rivals = RivalGates.for_transformer(training.transformer, BASE_MODEL)
+    curve = train_gates(rivals, short, tmp_path / "state")
+    assert [row["step"] for row in curve] == [0, 2]
+
+
 def test_bold_training_holds_back_less_of_what_images_are_about(training: GateTraining) -> None:
     def train(boldness: float) -> float:
         def batch(step: int) -> GateBatch:

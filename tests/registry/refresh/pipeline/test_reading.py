@@ -1,10 +1,13 @@
 """Files that are read in a refresh: refused ones, those stored together, and a better reader."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope_facts import Hub
 from encoder.adapter import placing
@@ -16,6 +19,8 @@ from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.read import ReadStep
+from tests.crawler.builders import add_entry
+from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.refresh.pipeline.facts import NAMES, failures, get_adapter, row_counts, states
 
 
@@ -110,3 +115,86 @@ def test_a_better_reader_reads_what_another_refused(
 
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
     assert get_adapter(sessions, "cat").refusal is None
+
+
+def spoil_dog(hub: Hub) -> None:
+    """Let the dog's file have a good header, and a number that is none."""
+    factors = {name: (down * float("nan"), up) for name, (down, up) in make_factors().items()}
+    write_adapter(hub.folder / hub.entries[1]["file"], factors)
+
+
+def list_copy_of_dog(hub: Hub) -> Path:
+    """List the dog's file a second time, as a wolf; return where it lies."""
+    wolf = add_entry(hub.folder, "wolf")
+    hub.entries.append(wolf)
+    copy: Path = hub.folder / wolf["file"]
+    shutil.copyfile(hub.folder / hub.entries[1]["file"], copy)
+    return copy
+
+
+def test_whoever_lists_a_refused_file_later_is_refused_as_well(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    """The file is not read again, and somebody waits for it to be found."""
+    spoil_dog(hub)
+    list(pipeline.refresh(source))
+    reason = get_adapter(sessions, "dog").refusal
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    shutil.copyfile(list_copy_of_dog(hub), folder / "hound.safetensors")
+
+    told = failures(list(pipeline.refresh(source)))
+    told |= failures(list(pipeline.refresh(FolderSource(folder))))
+
+    assert [name.split("@")[0] for name in told] == ["alice/wolf", "mine/hound"]
+    assert set(told.values()) == {f"refused: {reason}"}
+    assert (states(sessions)["wolf"], states(sessions)["mine/hound"]) == ("refused", "refused")
+    assert get_adapter(sessions, "wolf").refusal == reason
+    assert failures(list(pipeline.refresh(source))) == {}, "it is told once"
+
+
+def test_what_was_refused_and_gone_is_refused_again_when_it_is_back(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    spoil_dog(hub)
+    list(pipeline.refresh(source))
+    reason = get_adapter(sessions, "dog").refusal
+    removed = hub.entries.pop(1)
+    list(pipeline.refresh(source, full=True))
+    assert states(sessions)["dog"] == "gone"
+
+    hub.entries.append(removed)
+    list(pipeline.refresh(source))
+
+    assert states(sessions)["dog"] == "refused"
+    assert get_adapter(sessions, "dog").refusal == reason
+
+
+def test_what_an_older_reader_took_and_this_one_refuses_is_not_published_by_another_listing(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    list(pipeline.refresh(source))
+    with monkeypatch.context() as patch:
+        patch.setattr("encoder.adapter.lora_file.READER_VERSION", "reader-99")
+        patch.setattr("encoder.adapter.assemble.MAX_RANK", 1)
+        placing.find_alike.cache_clear()
+        list(pipeline.refresh(source))
+        list_copy_of_dog(hub)
+
+        list(pipeline.refresh(source))
+
+        assert states(sessions) == dict.fromkeys([*NAMES, "wolf"], "refused")
+    placing.find_alike.cache_clear()
+
+    # The reader after that one takes it again.
+    list(pipeline.refresh(source))
+
+    assert states(sessions) == dict.fromkeys([*NAMES, "wolf"], "ready")
