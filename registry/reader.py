@@ -1,11 +1,13 @@
 """Who answers questions about adapters: this process, or a server that runs already."""
 
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import TYPE_CHECKING, Protocol, Self, Unpack
 
 from registry.config import Settings
-from registry.running import find_server
+from registry.running import RunningServer, find_server
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,10 +167,53 @@ def find_client(settings: Settings) -> "Client | None":
 
     None where there is neither, or `settings.local` asks for this process.
     """
-    if settings.local:
-        return None
-    server = None if settings.url is not None else find_server(settings.home)
-    if settings.url is None and server is None:
+    return _open_client(settings, _find_server(settings))
+
+
+class ClientFinder:
+    """Finds who answers for as long as a program lasts: servers come and go meanwhile.
+
+    Safe to share between threads. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._opened = ExitStack()
+        self._client: Client | None = None
+        self._instance: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def find(self) -> "Client | None":
+        """Return what `find_client` does; the same client as long as the same server runs.
+
+        One of before stays open, for who still waits for its answer.
+        """
+        with self._lock:
+            server = _find_server(self._settings)
+            instance = None if server is None else server.instance
+            if self._client is None or instance != self._instance:
+                client = _open_client(self._settings, server)
+                self._client = client and self._opened.enter_context(client)
+                self._instance = instance
+            return self._client
+
+
+def _find_server(settings: Settings) -> RunningServer | None:
+    """Return the server that says it runs on this home, where REGISTRY_URL names none."""
+    return None if settings.url is not None else find_server(settings.home)
+
+
+def _open_client(settings: Settings, server: RunningServer | None) -> "Client | None":
+    if settings.local or (settings.url is None and server is None):
         return None
     # Here, for it brings HTTP, which a search of this process does without.
     from registry.client import Client

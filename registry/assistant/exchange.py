@@ -48,9 +48,8 @@ class AssistantServer:
     def __init__(self, app: FastAPI) -> None:
         self._registry: Registry = app.state.registry
         self._queue: GenerationQueue = app.state.queue
-        self._server = make_server(
-            LocalReader(self._registry), self._draw, self.inspect_file, _in_turn
-        )
+        reader = LocalReader(self._registry)
+        self._server = make_server(lambda: reader, self._draw, self.inspect_file, _in_turn)
 
     def answer(self, request: Request, body: bytes) -> Response:
         return Exchange(self._server, request, body)

@@ -82,8 +82,8 @@ Around = Callable[[Tool], AbstractAsyncContextManager[None]]
 class Tools:
     """The tools, over what answers and what draws; both may be a server that runs elsewhere."""
 
-    def __init__(self, reader: Reader, draw: Draw) -> None:
-        self._reader = reader
+    def __init__(self, find_reader: Callable[[], Reader], draw: Draw) -> None:
+        self._find_reader = find_reader
         self._draw = draw
 
     def search_loras(
@@ -114,19 +114,19 @@ class Tools:
             filters["author"] = author
         if licence:
             filters["licence"] = licence
-        page = self._reader.search(text, limit, **filters)
+        page = self._find_reader().search(text, limit, **filters)
         found = [FoundLora.of(one.adapter, one.score, one.band) for one in page.results]
         return FoundLoras(results=found, notes=page.notes)
 
     def show_lora(self, adapter_id: Id) -> ShownLora:
         """Tell all that is known of an adapter: its words, licence, file and what it shows."""
-        return ShownLora.of(self._reader.show(adapter_id))
+        return ShownLora.of(self._find_reader().show(adapter_id))
 
     def similar_loras(
         self, adapter_id: Id, limit: Many = 10, mature: Mature = "hide"
     ) -> SimilarLoras:
         """List adapters of the same family whose weights are most similar to one's."""
-        found = self._reader.similar(adapter_id, limit, mature=mature)
+        found = self._find_reader().similar(adapter_id, limit, mature=mature)
         results = [FoundLora.of(one.adapter, one.score, None) for one in found.results]
         return SimilarLoras(results=results, compared_by=found.compared_by)
 
@@ -138,7 +138,7 @@ class Tools:
         mature: Mature = "hide",
     ) -> ChosenLoras:
         """Choose adapters to draw a prompt with: one for each thing that it names."""
-        chosen = self._reader.choose(prompt, k, base_model=base_model, mature=mature)
+        chosen = self._find_reader().choose(prompt, k, base_model=base_model, mature=mature)
         return ChosenLoras(adapters=[Lora.model_validate(choice.adapter) for choice in chosen])
 
     async def fuse(
@@ -229,10 +229,13 @@ class ToolServer(MCPServer):
 
 
 def make_server(
-    reader: Reader, draw: Draw, inspect_file: Callable[..., dict[str, Any]], around: Around
+    find_reader: Callable[[], Reader],
+    draw: Draw,
+    inspect_file: Callable[..., dict[str, Any]],
+    around: Around,
 ) -> MCPServer:
     """Return a server of all tools; which files there are to inspect is not the same everywhere."""
-    tools = Tools(reader, draw)
+    tools = Tools(find_reader, draw)
     table = (
         Tool(tools.search_loras, TokenScope.READ),
         Tool(tools.show_lora, TokenScope.READ),

@@ -8,10 +8,12 @@ import typer
 from registry.cli.errors import report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry.client import Client
     from registry.config import Settings
     from registry.fusion.maker import Maker
-    from registry.reader import Drawer, Reader
+    from registry.reader import ClientFinder, Drawer, Reader
     from registry.service import Registry
 
 
@@ -77,6 +79,26 @@ def open_drawer(context: typer.Context) -> "Drawer":
     return client or open_maker(context)
 
 
+def reader_finder(context: typer.Context) -> "Callable[[], Reader]":
+    """Return what finds who answers now, as `open_reader` does, for a command that goes on."""
+    from registry.local import LocalReader
+
+    clients = _client_finder(context)
+    here = LocalReader(open_registry(context, tells_home=False))
+    return lambda: clients.find() or here
+
+
+def drawer_finder(context: typer.Context) -> "Callable[[], Drawer]":
+    """Return what finds who draws now, as `open_drawer` does, for a command that goes on."""
+    from registry.reader import draws_here
+
+    here = open_maker(context)
+    if draws_here(settings_of(context)):
+        return lambda: here
+    clients = _client_finder(context)
+    return lambda: clients.find() or here
+
+
 def open_maker(context: typer.Context) -> "Maker":
     """Open what makes images here, with adapters of REGISTRY_URL if that is set, or our own."""
     settings = settings_of(context)
@@ -96,6 +118,14 @@ def _find_client(context: typer.Context) -> "Client | None":
     if client is not None:
         context.call_on_close(client.close)
     return client
+
+
+def _client_finder(context: typer.Context) -> "ClientFinder":
+    from registry.reader import ClientFinder
+
+    finder = ClientFinder(settings_of(context))
+    context.call_on_close(finder.close)
+    return finder
 
 
 def _host_and_port(url: str) -> tuple[str | None, int]:

@@ -2,7 +2,7 @@
 
 import typer
 
-from registry.cli.context import open_drawer, open_reader
+from registry.cli.context import drawer_finder, reader_finder
 from registry.cli.errors import UsageError
 
 app = typer.Typer()
@@ -17,4 +17,4 @@ def mcp(context: typer.Context) -> None:
         raise UsageError(
             f"{error.name} is not installed here; `pip install 'autolora-registry[mcp]'`."
         ) from error
-    make_server_here(open_reader(context), open_drawer(context)).run("stdio")
+    make_server_here(reader_finder(context), drawer_finder(context)).run("stdio")

@@ -1,8 +1,7 @@
 """The tools for an assistant on this machine, whose files are this machine's too."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +26,13 @@ if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
 
 
-def make_server_here(reader: Reader, drawer: Drawer) -> MCPServer:
-    """Return a server of all tools; it reads any adapter's file, so it is for stdio only."""
+def make_server_here(
+    find_reader: Callable[[], Reader], find_drawer: Callable[[], Drawer]
+) -> MCPServer:
+    """Return a server of all tools; it reads any adapter's file, so it is for stdio only.
+
+    At each call who answers is found anew: an assistant stays open for days.
+    """
 
     async def draw(asked: FuseRequest, told: StepCallback) -> "FusedImage":
         def step(done: int, total: int) -> None:
@@ -36,9 +40,12 @@ def make_server_here(reader: Reader, drawer: Drawer) -> MCPServer:
             check_cancelled()
             told(done, total)
 
-        return await run_sync(partial(drawer.fuse, asked.prompt, **asked.options(step)))
+        def fuse() -> "FusedImage":
+            return find_drawer().fuse(asked.prompt, **asked.options(step))
 
-    return make_server(reader, draw, inspect_file, _telling)
+        return await run_sync(fuse)
+
+    return make_server(find_reader, draw, inspect_file, _telling)
 
 
 @asynccontextmanager

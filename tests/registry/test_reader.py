@@ -13,7 +13,7 @@ from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.app import create_app
 from registry.client import Client
 from registry.config import Settings
-from registry.reader import find_client
+from registry.reader import ClientFinder, find_client
 from registry.running import Identity, RunningServer, announced
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
@@ -62,6 +62,30 @@ def test_what_a_server_sends_is_held_to_the_limits_of_files(
 
     assert list(tmp_path.glob("*.safetensors")) == []
     assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_a_client_is_that_of_the_server_that_runs_now(registry: Registry) -> None:
+    with ClientFinder(registry.settings) as finder:
+        assert finder.find() is None
+        for _ in range(2):
+            with running(registry) as url:
+                client = finder.find()
+                assert client is not None
+                assert client.url == url
+                assert finder.find() is client
+            assert finder.find() is None
+
+
+def test_a_client_of_another_address_stays_whatever_runs_here(registry: Registry) -> None:
+    elsewhere = registry.settings.model_copy(update={"url": "http://gpu-box:8000"})
+    with ClientFinder(elsewhere) as finder, running(registry):
+        client = finder.find()
+        assert client is not None
+        assert client.url == "http://gpu-box:8000"
+        assert finder.find() is client
+    local = registry.settings.model_copy(update={"local": True})
+    with ClientFinder(local) as finder, running(registry):
+        assert finder.find() is None
 
 
 def test_a_server_on_the_home_is_asked_through_no_proxy(

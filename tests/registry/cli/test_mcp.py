@@ -13,12 +13,16 @@ from typing import Any, TypeVar, cast
 
 import anyio
 import pytest
+import typer
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 from sqlalchemy import update
+from typer.main import get_command
 
+from registry.cli.app import app
+from registry.cli.context import drawer_finder, reader_finder
 from registry.cli.mcp_here import make_server_here
 from registry.db.models import Adapter
 from registry.db.session import connect
@@ -33,6 +37,7 @@ from tests.registry.api.conftest import add_file, drawing
 from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
 from tests.registry.conftest import add_real_encoder, embed
+from tests.registry.test_reader import running
 
 __all__ = ["drawing"]
 
@@ -46,7 +51,7 @@ def with_client(
     """Ask the tools of a registry, in this process."""
 
     async def run() -> Result:
-        server = make_server_here(LocalReader(registry), registry.maker)
+        server = make_server_here(lambda: LocalReader(registry), lambda: registry.maker)
         async with Client(server, mode=mode) as client:
             return await ask(client)
 
@@ -267,7 +272,7 @@ def test_an_image_stops_at_its_next_step_when_the_call_is_cancelled(registry: Re
     drawer = Endless()
 
     async def run() -> None:
-        server = make_server_here(LocalReader(registry), cast("Drawer", drawer))
+        server = make_server_here(lambda: LocalReader(registry), lambda: cast("Drawer", drawer))
         async with Client(server, mode="legacy") as client, anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "fuse", {"prompt": "a fox"})
             while not drawer.has_begun.is_set():
@@ -277,6 +282,35 @@ def test_an_image_stops_at_its_next_step_when_the_call_is_cancelled(registry: Re
     anyio.run(run)
 
     assert drawer.has_ended.is_set()
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_assistant_outlives_the_servers_that_answer_it(drawing: Registry) -> None:
+    """It asks the one that runs now, whose credential is another one's each time, or nobody."""
+    drawing.settings.require_tokens = True
+    fox = add_file(drawing, 1, "fox", "a fox")
+    asked = {"prompt": "x", "adapters": [{"id": fox}], "mode": "sum", "steps": 1, "width": 32}
+
+    async def is_drawn(client: Client) -> bool:
+        """Say whether a server draws, which alone has a base here; whoever answers does answer."""
+        shown = await client.call_tool("show_lora", {"adapter_id": fox})
+        assert not shown.is_error, shown.content
+        return not (await client.call_tool("fuse", asked)).is_error
+
+    context = typer.Context(get_command(app))
+
+    async def run() -> list[bool]:
+        drawn = []
+        server = make_server_here(reader_finder(context), drawer_finder(context))
+        async with Client(server) as client:
+            for _ in range(2):
+                drawn.append(await is_drawn(client))
+                with running(drawing):
+                    drawn.append(await is_drawn(client))
+            return [*drawn, await is_drawn(client)]
+
+    with context:
+        assert anyio.run(run) == [False, True, False, True, False]
 
 
 @pytest.mark.usefixtures("environment")
