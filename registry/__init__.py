@@ -16,7 +16,7 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from registry.config import Settings
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import Mode, Size, StepCallback
-    from registry.reader import Drawer, Reader
+    from registry.reader import ClientFinder, Drawer, Reader
     from registry.remote import RemoteRegistry
     from registry.retrieval.terms import FilterOptions, FoundSort, Sort
     from registry.service import Registry
@@ -161,25 +161,16 @@ def _shared() -> "Registry":
     return _opened().enter_context(Registry(_settings()))
 
 
+@cache
+def _clients() -> "ClientFinder":
+    from registry.reader import ClientFinder
+
+    return _opened().enter_context(ClientFinder(_settings()))
+
+
 def _client() -> "Client | None":
-    """Who answers instead: the registry at REGISTRY_URL, or a server that runs on this home.
-
-    Servers come and go while a notebook stays open: each question looks which one it is.
-    """
-    from registry.running import find_server
-
-    settings = _settings()
-    server = find_server(settings.home) if settings.url is None else None
-    return _client_of(server and server.instance)
-
-
-@lru_cache(maxsize=1)
-def _client_of(instance: str | None) -> "Client | None":
-    """Ask the server of this instance on this home; without one, the registry at REGISTRY_URL."""
-    from registry.reader import find_client
-
-    client = find_client(_settings())
-    return client and _opened().enter_context(client)
+    """Who answers instead: the registry at REGISTRY_URL, or a server that runs on this home."""
+    return _clients().find()
 
 
 def _reader() -> "Reader":

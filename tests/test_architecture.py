@@ -120,7 +120,7 @@ REGISTRY: dict[str, set[str]] = {
         "token_scopes",
     },
     "__init__": {
-        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "running",
+        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval",
         "service",
     },
     "cli": {
