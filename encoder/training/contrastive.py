@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crawler.whole_file import written_whole
+from encoder.training.kept_state import load_state
 from encoder.training.workers import Workers
 from encoder.weight_encoders.metrics import mrr
 
@@ -221,7 +222,7 @@ class Trainer:
         (self.folder / "curves.json").write_text(json.dumps(self.done.curves, indent=1))
 
     def _resume(self) -> None:
-        state = self._load()
+        state = load_state(self._state_path)
         trouble = "cannot be read"
         if state is not None and state.get("trained_on", "") != self.trained_on:
             state, trouble = None, "is of a training on other adapters, captions or settings"
@@ -237,17 +238,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         curves = state["curves"]
         self.done = Progressed(len(curves), state["best_mrr"], state["best_epoch"], curves)
-
-    def _load(self) -> dict[str, Any] | None:
-        """Return the state that was written; None where it is damaged."""
-        try:
-            # Our own file, and `weights_only` admits no code.
-            state = torch.load(self._state_path, weights_only=True, map_location="cpu")
-        except (OSError, MemoryError):
-            raise
-        except Exception:  # of whatever type: torch follows damaged bytes anywhere
-            return None
-        return state if isinstance(state, dict) else None
 
 
 def _pick(captions: Tensor, generator: torch.Generator) -> Tensor:

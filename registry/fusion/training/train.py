@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from crawler.whole_file import written_whole
+from encoder.training.kept_state import load_state
 from encoder.training.workers import Workers
 from registry.fusion.attach import attach_stacks
 from registry.fusion.gates.interface import Gates, TrainableGates
@@ -222,14 +222,13 @@ def load_checkpoint(
     workers: Workers,
 ) -> tuple[int, list[dict[str, float]]] | None:
     """Take up a state, and return its step and curve; None, if it is not of this training."""
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    if state.get("trained_on") != trained_on:
+    state = load_state(path)
+    trouble = "cannot be read"
+    if state is not None and state.get("trained_on") != trained_on:
+        state, trouble = None, "is of other gates, or of another base, other data or settings"
+    if state is None:
         if workers.is_first:
-            log.warning(
-                "%s is of a training of other gates, or on another base, other data or settings; "
-                "this one begins anew and replaces it",
-                path,
-            )
+            log.warning("%s %s; this one begins anew and replaces it", path, trouble)
         return None
     gates.load_state_dict(state["gates"])
     optimizer.load_state_dict(state["optimizer"])

@@ -33,7 +33,7 @@ def test_pictures_are_blurred_by_their_rating(
     assert {name for name, tile in tiles.items() if 'class="cover veiled"' in tile} == blurred
     # Each of them can be seen by itself, without a script.
     assert {name for name, tile in tiles.items() if 'class="reveal"' in tile} == blurred
-    assert f'<body data-blur="{blur}">' in page
+    assert f'<body data-blur="{blur}"' in page
 
 
 def test_a_file_of_ones_own_says_where_it_is_and_names_no_author(
@@ -70,7 +70,7 @@ def test_a_persons_word_on_blurring_is_kept(client: TestClient, registry: Regist
     assert 'class="veiled"' not in get_page(client, address)
     assert 'class="cover veiled"' not in get_page(client, "/")
     # What is no level changes nothing.
-    assert '<body data-blur="nothing">' in get_page(client, "/?blur=everything")
+    assert '<body data-blur="nothing"' in get_page(client, "/?blur=everything")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,19 @@ def test_resumed_training_equals_uninterrupted(training: GateTraining, tmp_path:
         assert torch.equal(mine, theirs)
 
 
+def test_a_state_that_is_damaged_is_left_with_a_warning(
+    training: GateTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = replace(training, steps=2, validation=())
+    train_gates(new_gates(training), short, tmp_path / "state")
+    (tmp_path / "state").write_bytes((tmp_path / "state").read_bytes()[:1000])
+
+    curve = train_gates(new_gates(training), short, tmp_path / "state")
+
+    assert "state cannot be read; this one begins anew" in caplog.text
+    assert [row["step"] for row in curve] == [0, 2]
+
+
 def test_a_training_on_something_else_begins_anew_and_says_so(
     training: GateTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
