@@ -179,7 +179,6 @@ class OwnFolders:
         """
         if PurePath(name).name != name or "\\" in name or not PLAIN.fullmatch(name):
             raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
-        self.dropped.mkdir(parents=True, exist_ok=True)
         make_private(self.dropped)
         self._clean()
         limits = self._settings.disk_limits

@@ -230,6 +230,7 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     settle(client, 1)
     assert names(client) == {"ink"}
     kept = registry.folders.dropped
+    assert kept.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in kept.iterdir()] == ["ink.safetensors"]
     assert (kept / "ink.safetensors").read_bytes() == one
 
