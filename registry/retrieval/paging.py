@@ -115,8 +115,7 @@ def _joined(
 ) -> _Place:
     """Sort what is `literal` in, but for copies of what came or comes.
 
-    What comes may now be folded under a copy that has every word, and what was behind comes with
-    one.
+    What comes may be folded under a copy that has every word, and what was behind comes with one.
     """
     last = max(literal) if len(literal) == LITERAL_AT_ONCE else None
     others = [*place.shown, *place.to_come]
