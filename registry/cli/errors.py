@@ -87,7 +87,8 @@ def _database_errors() -> Iterator[None]:
     try:
         yield
     except Exception:
-        # Not imported: most commands ask a server and load no database's driver.
+        # Any, and raised again: which are the database's own, only its driver tells. It is not
+        # imported for that, since most commands ask a server and load none.
         session = sys.modules.get("registry.db.session")
         if session is None:
             raise
