@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
@@ -230,6 +231,21 @@ class Settings(BaseModel):
         if at is not None and (at.tzinfo or at.second or at.microsecond):
             raise PydanticCustomError("time_parsing", WANTED["time_parsing"])
         return at
+
+    @field_validator("base_models", "gates", "guide_from")
+    @classmethod
+    def _by_our_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Know base models by our names, as adapters are, however people write them."""
+        if not given:
+            return given
+        # Reads what is known of every base model, which most commands need not.
+        from encoder.base_models.names import find_base_model
+
+        ours = {name: find_base_model(name) or name for name in given}
+        twice = [name for name, count in Counter(ours.values()).items() if count > 1]
+        if twice:
+            raise PydanticCustomError("twice", f"it names {twice[0]} twice; leave one of them")
+        return {ours[name]: value for name, value in given.items()}
 
     @property
     def nightly_sources(self) -> list[str]:

@@ -228,7 +228,8 @@ def _possible_bases(registry: Registry, request: FuseRequest) -> list[str]:
     here = list(registry.settings.base_models)
     told = recipe.base.name if recipe else request.base_model
     if told is not None:
-        return [name for name in here if name == told]
+        base = registry.maker.base_meant(told)
+        return [name for name in here if name == base]
     if not adapters:
         return here
     cards = registry.cards([adapter.id for adapter in adapters])

@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Unpack
 
-from encoder.base_models.facts import common_bases
+from encoder.base_models.facts import bases_for, common_bases
+from encoder.base_models.names import names_meant
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import (
@@ -184,6 +185,8 @@ class Maker:
             raise StrengthsError(len(strengths), len(adapters or ()))
         chosen: Sequence[Chosen] = ()
         strengths = list(strengths or ())
+        if base_model is not None:
+            base_model = self.base_meant(base_model)
         called = len(prompt.called)
         if adapters:
             found = (
@@ -207,6 +210,11 @@ class Maker:
             for each, given in zip_longest(chosen, strengths)
         ]
         return ingredients, base_model
+
+    def base_meant(self, word: str) -> str:
+        """Return our name of the base that a person names, one that is here where it is open."""
+        names = names_meant(word) or (word,)
+        return (bases_for(names, self.studio.base_models) or names)[0]
 
     def _base_of(self, chosen: Sequence[Chosen]) -> str:
         """Return the base that draws all that is chosen: the first adapter's own, or one here.

@@ -133,6 +133,23 @@ def test_lists_and_dictionaries_are_json(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
+def test_base_models_are_known_however_they_are_written() -> None:
+    named = {"FLUX.1 dev": Path("/flux"), "my-own-base": Path("/own")}
+
+    settings = Settings(base_models=named, gates={"Flux_1-Dev": "/g"}, guide_from={"SDXL": "base"})
+
+    assert settings.base_models == {"flux.1-dev": Path("/flux"), "my-own-base": Path("/own")}
+    assert settings.gates == {"flux.1-dev": Path("/g")}
+    assert settings.guide_from == {"sdxl-1.0": "base"}
+
+
+def test_a_base_model_that_is_named_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_BASE_MODELS", '{"flux.1-dev": "/a", "FLUX.1 dev": "/b"}')
+
+    with pytest.raises(SettingError, match=r"^REGISTRY_BASE_MODELS.*names flux\.1-dev twice"):
+        Settings()
+
+
 @pytest.mark.parametrize("value", ["a", "{", ""])
 def test_what_should_be_json_and_is_none_is_named(
     value: str, monkeypatch: pytest.MonkeyPatch

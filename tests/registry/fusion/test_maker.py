@@ -39,6 +39,12 @@ def test_the_base_that_draws_all_adapters_is_taken(
         drawing.fuse("x", adapters=ids, mode="sum", size=32)
 
 
+@pytest.mark.parametrize("word", ["flux.1-dev", "FLUX.1 dev", "Flux_1-Dev", "flux", "flux.1"])
+def test_a_base_is_meant_however_a_person_writes_it(drawing: Registry, word: str) -> None:
+    with pytest.raises(BaseModelError, match=r"/flux\.1-dev:"):
+        drawing.fuse("x", adapters=[], base_model=word, mode="base", size=32)
+
+
 def test_adapters_that_go_together_on_no_base_are_refused_as_such(drawing: Registry) -> None:
     """A base that could be set would not help."""
     with drawing.sessions.begin() as session:
