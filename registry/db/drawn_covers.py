@@ -84,6 +84,7 @@ class WaitingCover(NamedTuple):
 
     adapter_id: int
     adapter: str
+    base_model: str
 
 
 class Wanted(NamedTuple):
@@ -119,14 +120,15 @@ def list_waiting(
     query = _waiting(wanted).where(Adapter.id.not_in(but))
     in_turn = tried_at.nulls_first(), Adapter.downloads.desc(), Adapter.id
     query = query.order_by(*in_turn).limit(limit)
-    return [WaitingCover(row.id, label(row.repo, row.version)) for row in session.execute(query)]
+    found = session.execute(query)
+    return [WaitingCover(row.id, label(row.repo, row.version), row.base_model) for row in found]
 
 
 def still_waits(session: Session, wanted: Wanted, adapter_id: int) -> bool:
     return session.execute(_waiting(wanted).where(Adapter.id == adapter_id)).first() is not None
 
 
-def _waiting(wanted: Wanted) -> Select[int, str, str]:
+def _waiting(wanted: Wanted) -> Select[int, str, str, str]:
     settled = exists().where(
         DrawnCover.adapter_id == Adapter.id,
         DrawnCover.file_sha256 == Adapter.file_sha256,
@@ -137,7 +139,7 @@ def _waiting(wanted: Wanted) -> Select[int, str, str]:
         ),
     )
     query = (
-        select(Adapter.id, Adapter.repo, Adapter.version)
+        select(Adapter.id, Adapter.repo, Adapter.version, Adapter.base_model)
         .join(File, File.sha256 == Adapter.file_sha256)
         .where(
             Adapter.state == "ready",

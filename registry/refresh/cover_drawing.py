@@ -1,7 +1,7 @@
 """Covers for adapters that came without one, drawn with themselves."""
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -29,6 +29,7 @@ from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import (
     BaseModelError,
     DeviceMemoryError,
+    FusionError,
     GatesFileError,
     GatesMismatchError,
     GenerationCancelledError,
@@ -53,11 +54,10 @@ SAYS_NOTHING = re.compile(
 )
 
 
-# What a person has to mend before any cover can be drawn, and all others would meet.
-NOTHING_CAN_BE_DRAWN = (
-    BaseModelError, BlobStoreError, DeviceMemoryError, GatesFileError, GatesMismatchError,
-    MissingExtraError,
-)  # fmt: skip
+# What a person has to mend before a base can draw any cover.
+BASE_CANNOT_DRAW = (BaseModelError, GatesFileError, GatesMismatchError)
+# The same before any base can, which all others would meet.
+NOTHING_CAN_BE_DRAWN = (*BASE_CANNOT_DRAW, BlobStoreError, DeviceMemoryError, MissingExtraError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +102,44 @@ class CoverDrawing:
 
         Raises:
             GenerationCancelledError: `progress` did.
-            BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
+            BaseModelError, GatesFileError, GatesMismatchError: a base cannot draw; what others
+                can is drawn by then.
+            MissingExtraError: nothing can be drawn here.
             DeviceMemoryError: there is no room for a cover, or for none now.
             BlobStoreError, DiskError: nothing more can be fetched or stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
         elsewhere: set[int] = set()
-        while left is None or left > 0:
-            with self.sessions() as session:
-                page = drawn_covers.list_waiting(session, wanted, PAGE, but=elsewhere)
-            if not page:
-                return
+        broken: dict[str | None, FusionError] = {}
+        while (left is None or left > 0) and (page := self._page(wanted, elsewhere)):
             for waiting in page[:left]:
+                base = self.base_for(waiting.base_model)
+                if base in broken:
+                    continue
                 with hold(engine, HELD_AS, [str(waiting.adapter_id)]) as mine:
                     if not mine:
                         elsewhere.add(waiting.adapter_id)
                     elif self._still_waits(wanted, waiting):
-                        yield self._try(waiting, progress)
-                        left = None if left is None else left - 1
+                        try:
+                            outcome = self._try(waiting, progress)
+                        except BASE_CANNOT_DRAW as error:
+                            broken[base] = error
+                            wanted = self._but_of(wanted, base)
+                        else:
+                            yield outcome
+                            left = None if left is None else left - 1
+        if broken:
+            raise next(iter(broken.values()))
+
+    def _page(self, wanted: Wanted, but: Collection[int]) -> list[WaitingCover]:
+        with self.sessions() as session:
+            return drawn_covers.list_waiting(session, wanted, PAGE, but=but)
+
+    def _but_of(self, wanted: Wanted, base: str | None) -> Wanted:
+        """Return whose covers are drawn by another base."""
+        names = [name for name in wanted.base_models if self.base_for(name) != base]
+        return wanted._replace(base_models=names)
 
     def _still_waits(self, wanted: Wanted, waiting: WaitingCover) -> bool:
         with self.sessions() as session:
@@ -135,7 +154,7 @@ class CoverDrawing:
                 drawn_covers.postpone(session, waiting.adapter_id, one_line(error))
             raise
         except (*NOTHING_CAN_BE_DRAWN, DiskError, GenerationCancelledError):
-            # All others would fail alike.
+            # All others, or all others of its base, would fail alike.
             raise
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and tried again.

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from torch import OutOfMemoryError
 
 from crawler.sources.folder import FolderSource
@@ -18,7 +18,7 @@ from registry.db.blob_names import named_blobs
 from registry.db.drawn_covers import MOST_FAILURES, DrawnCover
 from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, Cover
-from registry.fusion.errors import GatesMismatchError, GenerationCancelledError
+from registry.fusion.errors import BaseModelError, GatesMismatchError, GenerationCancelledError
 from registry.fusion.options import StepCallback
 from registry.refresh.cover_drawing import HELD_AS, CoverDrawing, words_of
 from registry.refresh.pipeline import Pipeline, StepProgress
@@ -207,6 +207,25 @@ def test_a_base_that_is_broken_is_told_of_once_and_no_adapter_is_to_blame(
     assert "nowhere" in message
     with registry.sessions() as session:
         assert list(session.scalars(select(DrawnCover.adapter_id))) == []
+
+
+def test_a_base_that_is_broken_keeps_no_other_base_from_its_adapters(
+    registry: Registry, drawing: CoverDrawing, folder: Path, tmp_path: Path
+) -> None:
+    """It is told of last, when the others are drawn."""
+    refresh(registry, folder, 0)
+    registry.settings.base_models["sdxl-1.0"] = tmp_path / "nowhere"
+    with registry.sessions.begin() as session:
+        of_another = update(Adapter).where(Adapter.file_name == "ink_fox.safetensors")
+        session.execute(of_another.values(base_model="sdxl-1.0"))
+
+    outcomes = drawing.draw_waiting(drawing.wanted())
+
+    assert next(outcomes).message == ""
+    with pytest.raises(BaseModelError, match="nowhere"):
+        next(outcomes)
+    assert link(registry, "snow-owl")
+    assert failures(registry) == {"snow-owl": 0}
 
 
 def test_a_full_device_is_told_of_once_and_the_adapter_comes_after_the_others(
