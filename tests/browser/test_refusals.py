@@ -85,6 +85,10 @@ def lost(route: Route) -> None:
     route.abort()
 
 
+def logged_out(route: Route) -> None:
+    route.fulfill(status=401, json={"detail": "log in"})
+
+
 def gone(route: Route) -> None:
     route.fulfill(status=404, json={"detail": "there is no image 999"})
 
@@ -185,3 +189,15 @@ def test_a_request_whose_answer_was_lost_keeps_its_key_until_it_has_one(page: Pa
     assert first == again
     assert other == other_again
     assert len({first, other, next_one}) == 3
+
+
+def test_a_part_is_asked_for_until_the_server_has_time_and_no_more_by_who_is_logged_out(
+    page: Page,
+) -> None:
+    page.add_init_script(SOONER)
+    times = answers(page, "**/folders/events", busy, busy, lost, logged_out)
+    with page.expect_response(lambda answer: answer.status == 401):
+        page.goto("/folders")
+
+    page.wait_for_timeout(500)
+    assert len(times) == 4

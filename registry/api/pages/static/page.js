@@ -258,15 +258,20 @@ async function insist(address) {
 // Tell how a part of the page looks by now, and whether that is the last of it; return what ends it.
 function listenToPart(address, told) {
   let stop;
+  let ended = false;
   const start = () => {
-    stop = listen(address, { more: ["changed"], last: ["last"] }, (html, name) => told(html, name === "last"), () => {
-      // A server that has too much to do refuses, and may not later.
-      const timer = setTimeout(start, REST);
-      stop = () => clearTimeout(timer);
+    stop = listen(address, { more: ["changed"], last: ["last"] }, (html, name) => told(html, name === "last"), async () => {
+      // A server that has too much to do refuses, and may not later; who is logged out is refused for good.
+      const answer = await insist(address);
+      answer.body?.cancel();
+      if (answer.ok && !ended) start();
     });
   };
   start();
-  return () => stop();
+  return () => {
+    ended = true;
+    stop();
+  };
 }
 
 // By the clock of who reads; what the server wrote is kept beside it.
