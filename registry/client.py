@@ -299,7 +299,7 @@ class Client(Connection):
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         mature: Maturity = "any",
-        mode: "Mode" = "gated",
+        mode: "Mode | None" = None,
         check: bool = True,
         progress: "StepCallback | None" = None,
         **drawing: Unpack["DrawingOptions"],
@@ -332,7 +332,7 @@ class Client(Connection):
         *,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
-        mode: "Mode" = "gated",
+        mode: "Mode | None" = None,
         progress: "StepCallback | None" = None,
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":

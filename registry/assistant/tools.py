@@ -152,7 +152,10 @@ class Tools:
         ] = None,
         base_model: BaseModelName = None,
         mature: Mature = "hide",
-        mode: Annotated[Mode, Field(description="How adapters are put together.")] = "gated",
+        mode: Annotated[
+            Mode | None,
+            Field(description="How adapters are put together; without one, as well as can be."),
+        ] = None,
         seed: Annotated[int, Field(ge=0, lt=2**32, description="Another one, another image.")] = 0,
         steps: Annotated[int | None, Field(ge=1, le=100)] = None,
         width: Pixels = None,

@@ -15,6 +15,7 @@ from typing import (
     TypedDict,
     TypeVar,
     cast,
+    get_args,
     get_type_hints,
 )
 
@@ -23,6 +24,7 @@ import typer
 from crawler.disk import is_folder
 from crawler.whole_file import check_writable
 from registry.cli.errors import UsageError
+from registry.fusion.options import Mode as FusionMode
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 Chosen = TypeVar("Chosen", bound=str)
 # Ids are as large as PostgreSQL's bigint.
 LARGEST = 2**63 - 1
-MODES = ("gated", "sum", "average", "base")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -63,7 +64,12 @@ Guidance = Annotated[
     typer.Option(min=0, max=30, help="How closely the prompt is kept to. Default: the base's."),
 ]
 Negative = Annotated[str, typer.Option(help="What the image should not show.")]
-Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        help="gated, sum, average or base. Default: gated where the base has gates, else average."
+    ),
+]
 Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
 Rank = Annotated[int | None, typer.Option(min=1, help="Of its layers, the median.")]
 FileSize = Annotated[
@@ -283,13 +289,11 @@ class DrawingOptions:
 class ModeOptions(DrawingOptions):
     """How an image is drawn, and how adapters are put together in it."""
 
-    mode: Mode = "gated"
+    mode: Mode = None
 
     @property
-    def parsed_mode(self) -> Any:
-        if self.mode not in MODES:
-            raise UsageError(f"--mode is {self.mode!r}; it is one of {', '.join(MODES)}.")
-        return self.mode
+    def parsed_mode(self) -> FusionMode | None:
+        return None if self.mode is None else choice("--mode", self.mode, get_args(FusionMode))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Maker:
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         mature: Maturity = "any",
-        mode: Mode = "gated",
+        mode: Mode | None = None,
         check: bool = True,
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
@@ -62,8 +62,9 @@ class Maker:
         `adapters` (ids) replaces the search; `strengths` go with them, in order, and where there
         is none the adapter's own preferred one is taken, or else 1. What the prompt calls for as
         web UIs are told to, `<lora:name:0.8>`, is used too, and is no part of what is drawn. The
-        adapters' trigger words are added to the prompt where it lacks them. `check` measures how
-        far they depart from the base together.
+        adapters' trigger words are added to the prompt where it lacks them. Without a `mode`
+        they are gated where the base has gates, and averaged elsewhere. `check` measures how far
+        they depart from the base together.
 
         Raises:
             SearchError: nothing suits the prompt.
@@ -73,6 +74,7 @@ class Maker:
         if adapters is None and mode == "base":
             k = 0
         ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model, mature)
+        mode = mode or self.studio.usual_mode(base_model)
         how = _drawing(mode=mode, check=check, **drawing)
         return self.studio.draw(pasted.without_calls, ingredients, base_model, how, progress)
 
@@ -83,7 +85,7 @@ class Maker:
         *,
         strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
-        mode: Mode = "gated",
+        mode: Mode | None = None,
         progress: StepCallback | None = None,
         **drawing: Unpack[ShownOptions],
     ) -> "Image":
@@ -96,6 +98,7 @@ class Maker:
         pasted = read_pasted(clean(prompt))
         ingredients, base_model = self._gather(pasted, 0, adapters, strengths, base_model)
         prompt = pasted.without_calls
+        mode = mode or self.studio.usual_mode(base_model)
         how = _drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
         plans = [([ingredients[k] for k in dict.fromkeys(pair)], how) for pair in pairs]
@@ -118,8 +121,9 @@ class Maker:
     ) -> "Image":
         """Draw the base alone, each adapter alone, and all of them by every way of fusing.
 
-        All from the same noise and the same words, trigger words included, so that what differs
-        is the adapters' doing. `progress` counts images, and is called at every step.
+        By gates where the base has some. All from the same noise and the same words, trigger
+        words included, so that what differs is the adapters' doing. `progress` counts images, and
+        is called at every step.
         """
         from registry.fusion.sheets import draw_row, label_of
 
@@ -128,13 +132,14 @@ class Maker:
         prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
-        how = _drawing(check=False, **drawing)
+        how = _drawing(mode=self.studio.usual_mode(base_model), check=False, **drawing)
+        modes = [m for m in COMPARED_MODES if m != "gated" or self.studio.has_gates(base_model)]
         labels = ["base alone"]
         labels += [f"{label_of(each.card.name, each.card.id)}\nalone" for each in ingredients]
-        labels += COMPARED_MODES
+        labels += modes
         plans: list[Plan] = [([], replace(how, mode="base"))]
         plans += [([each], how) for each in ingredients]
-        plans += [(ingredients, replace(how, mode=mode)) for mode in COMPARED_MODES]
+        plans += [(ingredients, replace(how, mode=mode)) for mode in modes]
         pictures = self._draw_all(prompt, plans, base_model, progress)
         return draw_row(f"{prompt} · seed {how.seed}", list(zip(labels, pictures, strict=True)))
 
@@ -243,7 +248,7 @@ def _strength_of(card: Card, given: float | None) -> float:
 
 def _drawing(
     *,
-    mode: Mode = "gated",
+    mode: Mode,
     check: bool,
     size: Size | int | None = None,
     preview: PreviewCallback | None = None,

@@ -101,7 +101,7 @@ class GridOptions(DrawingOptions, total=False):
 
     strengths: Sequence[float | None] | None
     base_model: str | None
-    mode: Mode
+    mode: Mode | None
     progress: StepCallback | None
 
 
@@ -119,5 +119,5 @@ class CompareOptions(DrawingOptions, total=False):
 class FuseOptions(CompareOptions, total=False):
     """The keywords of `fuse`, whoever draws."""
 
-    mode: Mode
+    mode: Mode | None
     check: bool

@@ -25,7 +25,7 @@ from registry.errors import (
 from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.fusion.options import Drawing, PreviewCallback, StepCallback
+from registry.fusion.options import Drawing, Mode, PreviewCallback, StepCallback
 from registry.measures import timed
 from registry.text.cached_encoder import load_cached_text_encoder
 
@@ -69,6 +69,13 @@ class Studio:
     def base_models(self) -> Collection[str]:
         """The names of the bases that draw here."""
         return self._settings.base_models.keys()
+
+    def has_gates(self, base_model: str) -> bool:
+        return base_model in self._settings.gates
+
+    def usual_mode(self, base_model: str) -> Mode:
+        """Return how adapters are put together where nobody says: as well as can be done here."""
+        return "gated" if self.has_gates(base_model) else "average"
 
     def draw(
         self,
@@ -148,7 +155,7 @@ class Studio:
         """Refuse what cannot be drawn here, whatever the adapters are."""
         if base_model not in self._settings.base_models:
             raise NoBaseModelError(base_model)
-        if gated and base_model not in self._settings.gates:
+        if gated and not self.has_gates(base_model):
             raise NoGatesError(base_model)
         missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
         if missing:

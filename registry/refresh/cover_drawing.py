@@ -34,7 +34,7 @@ from registry.fusion.errors import (
     GatesMismatchError,
     GenerationCancelledError,
 )
-from registry.fusion.options import Drawing, Mode, StepCallback
+from registry.fusion.options import Drawing, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.problems import one_line
 from registry.refresh.step import StepOutcome
@@ -190,8 +190,7 @@ class CoverDrawing:
         if base is None:
             raise NoBaseModelError(card.base_model)
         # Where a base has gates, guidance that leads away from it alone shows an adapter best.
-        mode: Mode = "gated" if base in self.settings.gates else "sum"
-        how = Drawing(seed=SEED, mode=mode, check=False)
+        how = Drawing(seed=SEED, mode=self.studio.usual_mode(base), check=False)
         strength = 1.0 if card.strength is None else card.strength
         fused = self.studio.draw(prompt, [Ingredient(card, strength)], base, how, progress)
         cover = read_cover(fused.png_bytes())

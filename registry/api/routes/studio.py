@@ -32,7 +32,7 @@ class FuseFields(BaseModel):
     strength: list[Strength] = Field(default=[], max_length=MOST_ADAPTERS)
     prompt: str = Field(default="", max_length=2000)
     negative_prompt: str = Field(default="", max_length=2000)
-    mode: Mode = "gated"
+    mode: Mode | Literal[""] = ""
     kind: Literal["image", "compare", "grid"] = "image"
     count: int = Field(default=1, ge=1, le=MOST_IMAGES)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -135,7 +135,9 @@ class FuseRequest(Asked):
     height: int | None = Field(
         default=None, examples=[1024], ge=16, le=MOST_SIDE, description="As wide, if not given."
     )
-    mode: Mode = "gated"
+    mode: Mode | None = Field(
+        default=None, description="Without one, gated where the base has gates, else average."
+    )
     check: bool = Field(
         default=True,
         description="Whether to measure how far several adapters depart from the base together.",

@@ -5,7 +5,7 @@
 // What the address keeps beside the prompt and adapters, so that a reload loses nothing; and what is
 // meant where it says nothing.
 const SETTINGS = {
-  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "", k: "3",
+  negative_prompt: "", kind: "image", mode: "", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "", k: "3",
 };
 // Who types has paused. Safari throws where an address changes more than 100 times in 30 seconds.
 const PAUSE = 400;

@@ -174,10 +174,11 @@ function request(form) {
     id: Number(item.dataset.adapter),
     strength: strengthOf(item),
   }));
-  const asked = { prompt: fields.prompt.value, mode: fields.mode.value, kind: fields.kind.value };
+  const asked = { prompt: fields.prompt.value, kind: fields.kind.value };
   for (const name of ["seed", "steps", "guidance", "width", "height", "count"]) {
     if (fields[name].value) asked[name] = Number(fields[name].value);
   }
+  if (fields.mode.value) asked.mode = fields.mode.value;
   if (fields.negative_prompt.value) asked.negative_prompt = fields.negative_prompt.value;
   const base = document.getElementById("chosen").dataset.baseModel || (!adapters.length && fields.base_model?.value);
   if (base) asked.base_model = base;

@@ -27,7 +27,7 @@ from registry.errors import (
     NoGatesError,
     StrengthsError,
 )
-from registry.fusion.errors import FusionError, GenerationCancelledError
+from registry.fusion.errors import FusionError, GatesFileError, GenerationCancelledError
 from registry.fusion.recipe import read_recipe, recipe_in_png
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -186,13 +186,30 @@ def test_what_is_not_configured_is_said_with_what_to_do(registry: Registry) -> N
         registry.fuse("x", adapters=[adapter])
     registry.settings.base_models["demo-flux-tiny"] = Path("/nowhere")
     with pytest.raises(NoGatesError, match="mode 'average'"):
-        registry.fuse("x", adapters=[adapter])
+        registry.fuse("x", adapters=[adapter], mode="gated")
     with pytest.raises(FusionError, match="/nowhere"):
         registry.fuse("x", adapters=[adapter], mode="average")
     with pytest.raises(StrengthsError, match="1 strength was given for 2"):
         registry.fuse("x", adapters=[adapter, adapter], strengths=[1.0])
     with pytest.raises(AdapterNotFoundError):
         registry.fuse("x", adapters=[adapter, 999])
+
+
+def test_adapters_are_gated_where_the_base_has_gates_and_averaged_elsewhere(
+    drawing: Registry,
+) -> None:
+    """Few bases have gates, and whoever names no way of fusing wants an image all the same."""
+    ids = [add_file(drawing, 1, "fox"), add_file(drawing, 2, "owl")]
+    counted: list[tuple[int, int]] = []
+
+    assert drawing.fuse("x", adapters=ids, steps=1).recipe.mode == "average"
+    drawing.compare("x", adapters=ids, steps=1, progress=lambda *told: counted.append(told))
+    drawing.settings.gates["demo-flux-tiny"] = Path("/nowhere")
+
+    # The base, each alone, their sum and their average.
+    assert counted[-1] == (5, 5)
+    with pytest.raises(GatesFileError, match="/nowhere"):
+        drawing.fuse("x", adapters=ids, steps=1)
 
 
 def test_another_base_models_adapter_is_refused(client: TestClient, drawing: Registry) -> None:
