@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from registry.client import Client
     from registry.config import Settings
     from registry.fusion.fused_image import FusedImage
-    from registry.fusion.options import Mode, Size, StepCallback
+    from registry.fusion.options import FuseOptions
     from registry.reader import ClientFinder, Drawer, Reader
     from registry.remote import RemoteRegistry
     from registry.retrieval.terms import FilterOptions, FoundSort, Sort
@@ -96,34 +96,13 @@ def search_picture(
     return _reader().search_picture(picture, limit, **filters)
 
 
-def fuse(
-    prompt: str,
-    *,
-    k: int = 3,
-    adapters: Sequence[int] | None = None,
-    strengths: Sequence[float] | None = None,
-    base_model: str | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    size: "Size | int | None" = None,
-    mode: "Mode" = "gated",
-    check: bool = True,
-    progress: "StepCallback | None" = None,
-) -> "FusedImage":
-    """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
-    return _drawer().fuse(
-        prompt,
-        k=k,
-        adapters=adapters,
-        strengths=strengths,
-        base_model=base_model,
-        seed=seed,
-        steps=steps,
-        size=size,
-        mode=mode,
-        check=check,
-        progress=progress,
-    )
+def fuse(prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
+    """Draw `prompt` with up to `k` adapters found for it, or with those named by id.
+
+    Options are those of `autolora fuse`: `adapters=[12, 7]` with `strengths=[1, 0.8]`,
+    `base_model="sdxl"`, `negative="blurry"`, `seed=7`, `size=(768, 512)`, `mode="sum"`.
+    """
+    return _drawer().fuse(prompt, **options)
 
 
 def __getattr__(name: str) -> object:
