@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import CompoundSelect, Select, select, text, union_all
+from sqlalchemy import CompoundSelect, Select, select, union_all
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
@@ -20,7 +20,7 @@ from registry.db.models import (
     Listing,
 )
 from registry.retrieval.encoder_spaces import ServingEncoder
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Match, best_of_each
 from registry.retrieval.strangers import between
 from registry.retrieval.terms import Signal
@@ -29,6 +29,7 @@ from registry.retrieval.vector import (
     nearest_by_captions,
     nearest_by_descriptions,
     nearest_by_weights,
+    nearest_to_fingerprint,
     weight_embeddings,
     weights_similarities,
 )
@@ -204,18 +205,7 @@ class FingerprintSpace:
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int
     ) -> list[Match]:
-        # Filters run after the index scan.
-        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-        distance = File.fingerprint.cosine_distance(direction.tolist())
-        rows = session.execute(
-            select(Listing.adapter_id, distance.label("distance"))
-            .select_from(File)
-            .join(Listing, Listing.file_sha256 == File.sha256)
-            .where(*conditions(filters), File.fingerprint.is_not(None))
-            .order_by(distance)
-            .limit(limit)
-        )
-        return [Match(row.adapter_id, 1 - row.distance) for row in rows]
+        return nearest_to_fingerprint(session, direction.tolist(), filters, limit)
 
     def similarities(
         self, session: Session, direction: Vector, ids: Collection[int]

@@ -205,10 +205,15 @@ def nearest_by_fingerprint(
         .join(Adapter, Adapter.file_sha256 == File.sha256)
         .where(Adapter.id == adapter_id)
     )
-    if own is None:
-        return None
+    return None if own is None else nearest_to_fingerprint(session, own, filters, limit)
+
+
+def nearest_to_fingerprint(
+    session: Session, direction: Sequence[float], filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters whose change has the most similar direction, estimated."""
     prepare(session, anew=True)
-    distance = File.fingerprint.cosine_distance(own)
+    distance = File.fingerprint.cosine_distance(direction)
     found = session.execute(
         select(Listing.adapter_id.label("id"), distance.label("distance"))
         .select_from(File)
