@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crawler.whole_file import written_whole
-from encoder.training.kept_state import load_state
+from encoder.training.kept_state import take_up
 from encoder.training.workers import Workers
 from encoder.weight_encoders.metrics import mrr
-
-log = logging.getLogger(__name__)
 
 # CLIP's start and cap (Radford et al., 2021, https://arxiv.org/abs/2103.00020); the cap is
 # halved since a few hundred adapters are memorised at any sharper temperature.
@@ -222,15 +219,9 @@ class Trainer:
         (self.folder / "curves.json").write_text(json.dumps(self.done.curves, indent=1))
 
     def _resume(self) -> None:
-        state = load_state(self._state_path)
-        trouble = "cannot be read"
-        if state is not None and state.get("trained_on", "") != self.trained_on:
-            state, trouble = None, "is of a training on other adapters, captions or settings"
+        others = "other adapters, captions or settings"
+        state = take_up(self._state_path, self.trained_on, others, self.workers)
         if state is None:
-            if self.workers.is_first:
-                log.warning(
-                    "%s %s; this one begins anew and replaces it", self._state_path, trouble
-                )
             return
         self.network.load_state_dict(state["network"])
         self.best = state["best"]

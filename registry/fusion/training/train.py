@@ -5,7 +5,6 @@ neither spoil a single adapter nor break when more are loaded than they have see
 two adapters of a set make together belong into the mixture where there are any.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from crawler.whole_file import written_whole
-from encoder.training.kept_state import load_state
+from encoder.training.kept_state import take_up
 from encoder.training.workers import Workers
 from registry.fusion.attach import attach_stacks
 from registry.fusion.gates.interface import Gates, TrainableGates
 from registry.fusion.training.adapter_bank import AdapterBank
-
-log = logging.getLogger(__name__)
 
 # The sizes of sets, and how often a step has them. Pairs alone cost quality at one and at three.
 SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
@@ -222,13 +219,9 @@ def load_checkpoint(
     workers: Workers,
 ) -> tuple[int, list[dict[str, float]]] | None:
     """Take up a state, and return its step and curve; None, if it is not of this training."""
-    state = load_state(path)
-    trouble = "cannot be read"
-    if state is not None and state.get("trained_on") != trained_on:
-        state, trouble = None, "is of other gates, or of another base, other data or settings"
+    others = "other gates, another base, other data or settings"
+    state = take_up(path, trained_on, others, workers)
     if state is None:
-        if workers.is_first:
-            log.warning("%s %s; this one begins anew and replaces it", path, trouble)
         return None
     gates.load_state_dict(state["gates"])
     optimizer.load_state_dict(state["optimizer"])
