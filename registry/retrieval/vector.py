@@ -177,7 +177,7 @@ def ask_captions(
             captions *= DEEPER
             found = rows(session, by_index(captions), values)
         if not found or found[0].captions < captions:
-            # The index has no more to say: see ask_weights.
+            # The index has no more to say.
             found = rows(session, one_by_one, values)
         return found
 

@@ -70,7 +70,7 @@ HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
     "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
-# `SIZE` of registry.retrieval.filter_options, as browsers have it, which know no case to ignore.
+# `SIZE` of registry.retrieval.given_values, as browsers have it, which know no case to ignore.
 SIZE_PATTERN = r"\s*\d{1,15}(\.\d{1,6})?\s*[kmgtKMGT]?([iI]?[bB])?\s*"
 # As many as the search box takes.
 MOST_LETTERS = 2000

@@ -1,4 +1,4 @@
-"""Step 4: covers -> captions, from their prompts and by a vision model."""
+"""Covers -> captions, from their prompts and by a vision model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

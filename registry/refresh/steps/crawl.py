@@ -1,4 +1,4 @@
-"""Step 1: what the hub lists -> rows of adapters."""
+"""What the hub lists -> rows of adapters."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

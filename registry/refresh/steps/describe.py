@@ -1,4 +1,4 @@
-"""Step 9: what is said of adapters -> its embedding."""
+"""What is said of adapters -> its embedding."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Step 9: adapters without a cover -> one drawn with themselves, where the settings want that."""
+"""Adapters without a cover -> one drawn with themselves, where the settings want that."""
 
 from collections.abc import Iterator
 from functools import cached_property

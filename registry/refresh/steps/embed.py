@@ -1,4 +1,4 @@
-"""Step 6: sketches -> weight embeddings, by every encoder that serves or is to serve."""
+"""Sketches -> weight embeddings, by every encoder that serves or is to serve."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Step 7: covers -> embeddings by the image encoder that the settings name, if they do."""
+"""Covers -> embeddings by the image encoder that the settings name, if they do."""
 
 from collections.abc import Iterator, Sequence
 

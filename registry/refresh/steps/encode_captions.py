@@ -1,4 +1,4 @@
-"""Step 5: captions -> their embeddings."""
+"""Captions -> their embeddings."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Step 2: what listed adapters lack -> files and covers in the blob store."""
+"""What listed adapters lack -> files and covers in the blob store."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Step 8: adapters that have all they need -> ready, so that they are found."""
+"""Adapters that have all they need -> ready, so that they are found."""
 
 from collections.abc import Collection, Iterator
 

@@ -1,4 +1,4 @@
-"""Step 3: files -> verdicts, fingerprints and sketches."""
+"""Files -> verdicts, fingerprints and sketches."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -160,11 +160,11 @@ def test_the_time_begins_with_the_first_byte(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Browsers open lines before they know what they will ask on them."""
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 1.0)
     with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
-        time.sleep(1.3)
+        time.sleep(0.7)
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-        time.sleep(1.3)
+        time.sleep(0.7)
         line.sendall(b"Connection: close\r\n\r\n")
 
         assert line.recv(4096).startswith(b"HTTP/1.1 200")

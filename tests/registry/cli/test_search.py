@@ -349,8 +349,14 @@ def test_a_size_without_a_unit_is_not_taken_for_bytes(registry: Registry, number
 
 
 def test_bytes_are_taken_where_they_are_meant(registry: Registry) -> None:
-    for written in ("5B", "5MB", "5 MB", "0", "200000000"):
-        run_well("list", "--min-size", written)
+    with registry.sessions.begin() as session:
+        add_adapter(session)  # of 1,000 bytes
+
+    def listed(least: str) -> int:
+        return len(json.loads(run_well("list", "--json", "--min-size", least))["items"])
+
+    counts = {"0": 1, "5B": 1, "1001B": 0, "5MB": 0, "5 MB": 0, "200000000": 0}
+    assert {written: listed(written) for written in counts} == counts
 
 
 def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
