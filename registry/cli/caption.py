@@ -8,8 +8,8 @@ import typer
 
 from crawler.counted import counted
 from registry.cli.context import open_registry
-from registry.cli.errors import UsageError, report
-from registry.cli.options import Json
+from registry.cli.errors import report
+from registry.cli.options import Json, choice
 from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_outcomes
 
@@ -76,10 +76,7 @@ def _languages(registry: "Registry", language: str | None) -> "list[Language]":
 
     if language is None:
         return registry.settings.caption_languages
-    known = [name for name in LANGUAGES if name == language]
-    if not known:
-        raise UsageError(f"--language is {language!r}; it is one of {', '.join(LANGUAGES)}.")
-    return known
+    return [choice("--language", language, LANGUAGES)]
 
 
 def _work(registry: "Registry", model: str, language: "Language", again: bool) -> "Captioning":
