@@ -37,11 +37,18 @@ SMALLEST = 1e-12
 Row = dict[str, Any]
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Read what is told of every adapter to learn from, and of the strangers to ask for."""
+def read_rows(folder: Path, *, beliefs: bool = False) -> list[Row]:
+    """Read what is told of every adapter to learn from, and of the strangers to ask for.
+
+    With `beliefs` also of those that are there to learn from whom to believe.
+    """
     rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["split"] != "beliefs"]
-    return [row for row in rows if row["split"] == "train" or is_stranger(row["sources"])]
+    learned = {"train", "beliefs"} if beliefs else {"train"}
+    return [
+        row
+        for row in rows
+        if row["split"] in learned or (row["split"] != "beliefs" and is_stranger(row["sources"]))
+    ]
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,10 @@ class WideZoo:
     text_encoder: TextEncoder
 
     @classmethod
-    def load(cls, folder: Path) -> "WideZoo":
+    def load(cls, folder: Path, *, beliefs: bool = False) -> "WideZoo":
         family = find_family(BASE_MODEL)
         assert family is not None
-        rows = read_rows(folder)
+        rows = read_rows(folder, beliefs=beliefs)
         return cls(rows, [folder / row["file"] for row in rows], family, load_text_encoder())
 
     def indices(self, split: str, first_group: int = 0) -> Ints:
