@@ -75,6 +75,13 @@ class BlobStore:
     def exists(self, sha256: str) -> bool:
         return self._place(sha256).is_file()
 
+    def size(self, sha256: str) -> int | None:
+        """Return how many bytes a blob has; None where it is not to be had."""
+        try:
+            return self._place(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """Remove what a broken disk left of a blob; return whether it is to be had anew.
 
@@ -104,6 +111,12 @@ class BlobStore:
             return self.path(sha256).open("rb")
         except FileNotFoundError as error:
             raise BlobNotFoundError(sha256) from error
+
+    @contextmanager
+    def partial_file(self) -> Iterator[BinaryIO]:
+        """Give an empty file, to be filled and stored; what is not stored is gone after."""
+        with self._new_temporary() as (_, path), path.open("wb") as stream:
+            yield stream
 
     def clean(self) -> int:
         """Remove what killed writers left behind; return how many files. Live ones are kept."""
