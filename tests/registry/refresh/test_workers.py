@@ -299,6 +299,27 @@ def test_the_jobs_of_a_refresh_that_was_killed_are_forgotten(
         assert jobs.count_waiting(session, run_id, "read") == 0
 
 
+def test_outcomes_are_taken_once_and_in_order_however_many_they_are(
+    sessions: sessionmaker[Session],
+) -> None:
+    """A statement has 65,535 values at most."""
+    many = 70_000
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        session.execute(
+            text(
+                "INSERT INTO job_outcomes"
+                " (run_id, step, adapter, ok, message, fetched_bytes, hub_failed)"
+                " SELECT :run_id, 'read', n, true, '', 0, false FROM generate_series(1, :many) n"
+            ),
+            {"run_id": run_id, "many": many},
+        )
+        assert jobs.take_outcomes(session, run_id, "fetch") == []
+        outcomes = jobs.take_outcomes(session, run_id, "read")
+        assert [outcome.adapter for outcome in outcomes] == [str(n + 1) for n in range(many)]
+        assert jobs.take_outcomes(session, run_id, "read") == []
+
+
 def add_run(session: Session) -> int:
     run = CrawlRun(hub="folder", endpoint="/x")
     session.add(run)

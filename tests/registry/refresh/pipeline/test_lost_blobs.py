@@ -14,6 +14,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoder_models import Encoder
+from registry.db.lost_blobs import want_covers
 from registry.db.models import Cover
 from registry.refresh import losses
 from registry.refresh.pipeline import STEPS, Pipeline
@@ -114,6 +115,11 @@ def test_a_full_refresh_fetches_again_what_the_blob_store_lost(
     hub.requests.clear()
     assert failures(list(pipeline.refresh(source, full=True))) == {}
     assert downloads(hub) == []
+
+
+def test_covers_are_wanted_again_however_many_they_are(session: Session) -> None:
+    """A statement has 65,535 values at most."""
+    want_covers(session, range(70_000))
 
 
 def test_a_blob_store_that_lost_nearly_all_is_left_until_it_is_asked_for(
