@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -27,9 +27,11 @@ from registry.db.models import Adapter, Caption, CaptionEmbedding, CrawlRun, Fil
 from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.sources import open_source
-from registry.refresh.steps.fetch import part_by_file
+from registry.refresh.step import StepOutcome
+from registry.refresh.steps.fetch import FetchStep, part_by_file
 from registry.refresh.steps.read import ReadStep
-from registry.refresh.worker import QUEUES
+from registry.refresh.worker import AT_ONCE, QUEUES, SHARED_STEPS
+from registry.refresh.worker import Worker as TaskWorker
 from registry.service import Registry
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
@@ -115,6 +117,11 @@ def worker(settings: Settings, home: Path) -> Iterator[subprocess.Popen[str]]:
 def count_alive(sessions: sessionmaker[Session]) -> int:
     with sessions() as session:
         return sum(worker.alive for worker in jobs.list_workers(session))
+
+
+def count_waiting(sessions: sessionmaker[Session], run_id: int) -> int:
+    with sessions() as session:
+        return jobs.count_waiting(session, run_id, "fetch")
 
 
 def refresh(pipeline: Pipeline, hub: Hub) -> None:
@@ -264,6 +271,44 @@ def test_what_somebody_holds_is_left_to_him(
         # Nobody holds it any more; its blob is not here, which is told once.
         assert [outcome.ok for outcome in step.do_alone([key])] == [False]
         assert list(step.do_alone([key])) == []
+
+
+def test_a_worker_begins_all_the_jobs_that_it_takes(
+    pipeline: Pipeline,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine of one core, too: one that waits for a thread would be taken for lost."""
+    met = threading.Barrier(AT_ONCE["fetch"], timeout=PATIENCE_SECONDS / 2)
+
+    class TogetherStep(FetchStep):
+        def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+            met.wait()
+            yield StepOutcome(keys[0])
+
+    monkeypatch.setitem(SHARED_STEPS, "fetch", TogetherStep)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        told = [
+            jobs.Job(run_id, "fetch", "modelscope", hub.endpoint, [str(number)], [])
+            for number in range(AT_ONCE["fetch"])
+        ]
+        jobs.hand_out(session, "fetch", told)
+    worker = TaskWorker(pipeline, sessions, settings, ["fetch"])
+    working = threading.Thread(target=worker.run)
+    working.start()
+    try:
+        wait_for(lambda: not count_waiting(sessions, run_id))
+    finally:
+        worker.stop()
+        working.join()
+
+    with sessions.begin() as session:
+        outcomes = jobs.take_outcomes(session, run_id, "fetch")
+    assert [outcome.ok for outcome in outcomes] == [True] * AT_ONCE["fetch"]
 
 
 def test_a_job_that_kills_its_workers_is_given_up(sessions: sessionmaker[Session]) -> None:
