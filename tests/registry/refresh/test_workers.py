@@ -26,6 +26,7 @@ from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, CaptionEmbedding, CrawlRun, File
 from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.sharing import AHEAD, share
 from registry.refresh.sources import open_source
 from registry.refresh.step import StepOutcome
 from registry.refresh.steps.fetch import FetchStep, part_by_file
@@ -41,6 +42,13 @@ __all__ = ["bucket", "server"]
 
 ADAPTERS = 24
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+# As workers do all that waits, each job's tasks in one.
+DO_ALL = """
+    WITH done AS (DELETE FROM procrastinate_jobs RETURNING args)
+    INSERT INTO job_outcomes (run_id, step, adapter, ok, message, fetched_bytes, hub_failed)
+    SELECT (args ->> 'run_id')::bigint, args ->> 'step', args -> 'keys' ->> 0, true, '', 0, false
+    FROM done
+"""
 # Processes that import torch take a while on a busy machine.
 PATIENCE_SECONDS = 240
 
@@ -271,6 +279,42 @@ def test_what_somebody_holds_is_left_to_him(
         # Nobody holds it any more; its blob is not here, which is told once.
         assert [outcome.ok for outcome in step.do_alone([key])] == [False]
         assert list(step.do_alone([key])) == []
+
+
+def test_few_jobs_of_many_wait_at_a_time(
+    pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
+) -> None:
+    """Who looks what waits walks over all of them, twice a second."""
+
+    class ManyStep(FetchStep):
+        def list_keys(self, size: int) -> Iterator[list[str]]:
+            return ([str(number)] for number in range(AHEAD + 5))
+
+    with sessions.begin() as session:
+        run_id, worker_id = add_run(session), jobs.sign_in(session, ["fetch"])
+    done = list[str]()
+
+    def wait_for_jobs(count: int) -> None:
+        def are_handed_out() -> bool:
+            with sessions.begin() as session:
+                jobs.beat(session, worker_id)
+                return jobs.count_waiting(session, run_id, "fetch") == count
+
+        wait_for(are_handed_out)
+
+    with closing(open_source(hub.endpoint, settings)) as source:
+        step = ManyStep(pipeline.context(source, run_id))
+        sharing = threading.Thread(
+            target=lambda: done.extend(outcome.adapter for outcome in share(step))
+        )
+        sharing.start()
+        for count in (AHEAD, 5, 0):
+            wait_for_jobs(count)
+            with sessions.begin() as session:
+                session.execute(text(DO_ALL))
+        sharing.join()
+
+    assert sorted(done, key=int) == [str(number) for number in range(AHEAD + 5)]
 
 
 def test_a_worker_begins_all_the_jobs_that_it_takes(
