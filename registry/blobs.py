@@ -145,7 +145,7 @@ class BlobStore:
 
     def _rename(self, source: Path, sha256: str) -> bool:
         """Move a file in; False where it lies on another disk."""
-        with _disk_errors(self.root), source.open("rb") as stream:
+        with disk_errors(self.root), source.open("rb") as stream:
             os.fsync(stream.fileno())
             source.chmod(_READ_ONLY)
             try:
@@ -158,7 +158,7 @@ class BlobStore:
 
     def _write(self, chunks: Iterator[bytes], sha256: str, name: str) -> None:
         digest = hashlib.sha256()
-        with _disk_errors(self.root), self._new_temporary() as (descriptor, path):
+        with disk_errors(self.root), self._new_temporary() as (descriptor, path):
             for chunk in chunks:
                 self._limits.check_room(name, self._temporary, len(chunk))
                 digest.update(chunk)
@@ -223,7 +223,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
+def disk_errors(root: Path) -> Iterator[None]:
     """Tell what any file would meet from what one has that is to be stored."""
     try:
         yield
