@@ -131,8 +131,9 @@ class NightWatch:
             return False
         with self._sessions() as session:
             listed_at = runs.find_last_complete_time(session, origin)
-        days = timedelta(days=self._settings.full_listing_days)
-        return listed_at is None or datetime.now(UTC) - listed_at >= days
+        days, now = timedelta(days=self._settings.full_listing_days), datetime.now(UTC)
+        # What was listed while the clock was ahead tells nothing of how long ago that is.
+        return listed_at is None or listed_at > now or now - listed_at >= days
 
     def _facts_of_run(self, run_id: int) -> dict[str, Any]:
         with self._sessions() as session:

@@ -388,6 +388,36 @@ def test_a_night_that_was_missed_is_made_up_for_by_one_of_another_hour(
         assert not db_nights.is_over(session, hour)
 
 
+def test_a_night_that_was_done_while_the_clock_was_ahead_stands_for_no_other(
+    sessions: sessionmaker[Session],
+) -> None:
+    """Else none were done, and none could be compared with the last, until that year comes."""
+    now = datetime.now(UTC)
+    for due_at, report in ((now + 400 * DAY, {"learn": "ahead"}), (now, {"learn": "now"})):
+        with sessions.begin() as session:
+            assert not db_nights.is_made_up_for(session, now)
+            night_id = db_nights.begin(session, due_at)
+            assert night_id is not None
+            db_nights.finish(session, night_id, report, None)
+
+    with sessions.begin() as session:
+        assert db_nights.is_made_up_for(session, now)
+        assert db_nights.find_last_report(session) == {"learn": "now"}
+
+
+def test_what_was_listed_while_the_clock_was_ahead_is_listed_again(
+    sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    do_night(watch(sessions, settings), FIRST)
+    with sessions.begin() as session:
+        session.execute(update(CrawlRun).values(started_at=func.now() + 400 * DAY))
+
+    do_night(watch(sessions, settings), FIRST + DAY)
+
+    [source] = nights(sessions)[0].report["sources"]
+    assert source["full"]
+
+
 def test_the_clock_looks_at_once() -> None:
     """A night that was missed is done at the start, whatever the hour."""
     looked = threading.Event()
