@@ -24,6 +24,8 @@ class DiskLimits:
     reserved_bytes: int | None = None
     # Gives the total, used and free bytes of the disk of a folder.
     usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+    # Frees so many bytes on the disk of a folder, or what it can, before anything is refused.
+    make_room: Callable[[Path, int], None] | None = None
 
     def check_size(self, name: str, size: int) -> None:
         """Refuse a file for its size, announced or come.
@@ -42,6 +44,9 @@ class DiskLimits:
         """
         total, _, free = self.usage(folder)
         reserved = self.reserve(total)
+        if self.make_room is not None and free < size + reserved:
+            self.make_room(folder, size + reserved - free)
+            free = self.usage(folder)[2]
         # Without a reserve the disk itself says when it is full.
         if reserved and free < size + reserved:
             raise NoRoomError(name, size, free, reserved)

@@ -75,6 +75,13 @@ class BlobStore:
     def exists(self, sha256: str) -> bool:
         return self._place(sha256).is_file()
 
+    def size(self, sha256: str) -> int | None:
+        """Return how many bytes a blob has; None where it is not to be had."""
+        try:
+            return self._place(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """Remove what a broken disk left of a blob; return whether it is to be had anew.
 
@@ -105,6 +112,12 @@ class BlobStore:
         except FileNotFoundError as error:
             raise BlobNotFoundError(sha256) from error
 
+    @contextmanager
+    def partial_file(self) -> Iterator[BinaryIO]:
+        """Give an empty file, to be filled and stored; what is not stored is gone after."""
+        with self._new_temporary() as (_, path), path.open("wb") as stream:
+            yield stream
+
     def clean(self) -> int:
         """Remove what killed writers left behind; return how many files. Live ones are kept."""
         removed = 0
@@ -132,7 +145,7 @@ class BlobStore:
 
     def _rename(self, source: Path, sha256: str) -> bool:
         """Move a file in; False where it lies on another disk."""
-        with _disk_errors(self.root), source.open("rb") as stream:
+        with disk_errors(self.root), source.open("rb") as stream:
             os.fsync(stream.fileno())
             source.chmod(_READ_ONLY)
             try:
@@ -145,7 +158,7 @@ class BlobStore:
 
     def _write(self, chunks: Iterator[bytes], sha256: str, name: str) -> None:
         digest = hashlib.sha256()
-        with _disk_errors(self.root), self._new_temporary() as (descriptor, path):
+        with disk_errors(self.root), self._new_temporary() as (descriptor, path):
             for chunk in chunks:
                 self._limits.check_room(name, self._temporary, len(chunk))
                 digest.update(chunk)
@@ -210,7 +223,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
+def disk_errors(root: Path) -> Iterator[None]:
     """Tell what any file would meet from what one has that is to be stored."""
     try:
         yield

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_origin
 
@@ -26,6 +27,7 @@ from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
 from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from registry.local_copies import make_room
 
 # A setting's variable is called so, and its name; or its line in this file of the folder at hand.
 PREFIX = "REGISTRY_"
@@ -261,7 +263,9 @@ class Settings(BaseModel):
 
     @property
     def disk_limits(self) -> DiskLimits:
-        return DiskLimits(self.max_file_bytes, self.reserved_bytes)
+        copies = [self.remote_files] if self.blobs_url is None else [self.remote_files, self.blobs]
+        room = partial(make_room, copies)
+        return DiskLimits(self.max_file_bytes, self.reserved_bytes, make_room=room)
 
     @property
     def blobs(self) -> Path:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
 from encoder.text_encoder import TextEncoder
-from registry.blobs import BlobStore, make_private
+from registry.blobs import BlobStore, disk_errors, make_private
 from registry.config import Settings
 from registry.db import own_folders
 from registry.db.holds import hold
@@ -171,7 +171,9 @@ class OwnFolders:
             own_folders.tell(session, str(folder), problem)
 
     def begin_file(self, name: str, size: int | None) -> Path:
-        """Return where the bytes of a file go that is dropped on the page; then `keep_file`.
+        """Return where the bytes of a file go that is dropped on the page: by `add_to_file`.
+
+        Then `keep_file`.
 
         Raises:
             FileTakenError: its name is none for an adapter's file.
@@ -185,6 +187,17 @@ class OwnFolders:
         limits.check_size(name, size or 0)
         limits.check_room(name, self.dropped, size or 0)
         return self.dropped / f".{uuid4().hex}.partial"
+
+    def add_to_file(self, name: str, partial: Path, chunk: bytes) -> None:
+        """Write what came of a file that was begun. Its size may have been told wrong, or not.
+
+        Raises:
+            NoRoomError: it would enter the reserve.
+            DiskError: there is no room at all, or nothing may be written.
+        """
+        self._settings.disk_limits.check_room(name, self.dropped, len(chunk))
+        with disk_errors(self.dropped), partial.open("ab") as target:
+            target.write(chunk)
 
     def _clean(self) -> None:
         """Remove what killed servers left of files that were being sent."""

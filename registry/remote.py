@@ -6,7 +6,6 @@ Importing this imports nothing heavy.
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Self
 
 import httpx
@@ -14,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from crawler.disk import DiskLimits
 from encoder.base_models.facts import bases_for
-from registry.blobs import BlobStore, make_private
+from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.connection import Connection, RemoteFileError, RemoteSenseError
 from registry.errors import NoBaseModelError
 from registry.fusion.maker import Maker
 from registry.fusion.recipe import Name, Ratio, Sha256
 from registry.fusion.studio import Studio
+from registry.local_copies import mark_used
 from registry.retrieval.terms import Maturity
 
 
@@ -122,14 +122,16 @@ class RegistryClient(Connection):
             RemoteFileError: the registry does not have it any more, or does not hand it out.
             BlobMismatchError: what came is not what was asked for. It is not kept.
         """
-        if not self._blobs.exists(sha256):
-            make_private(self._blobs.root)
-            with NamedTemporaryFile(dir=self._blobs.root) as partial:
+        path = self._blobs.path(sha256)
+        if not mark_used(path):
+            # What killed processes left may be as large as what is to come.
+            self._blobs.clean()
+            with self._blobs.partial_file() as partial:
                 self.receive_file(
                     f"/v1/files/{sha256}", sha256, partial, self._limits, check=self._check_file
                 )
-                self._blobs.put_file(Path(partial.name), expected=sha256)
-        return self._blobs.path(sha256)
+                self._blobs.put_file(Path(partial.name), expected=sha256, move=True)
+        return path
 
     def _check_file(self, answer: httpx.Response) -> None:
         if answer.status_code == httpx.codes.NOT_FOUND:

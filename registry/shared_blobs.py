@@ -15,6 +15,7 @@ from crawler.disk import DiskLimits
 from crawler.hashed_file import HashedFile
 from registry.blobs import CHUNK_BYTES, BlobStore
 from registry.errors import BlobNotFoundError, BlobStoreError
+from registry.local_copies import mark_used
 
 # Of what an object store says, one line is enough: obstore adds a dump of its source.
 MOST_SAID = 300
@@ -26,7 +27,7 @@ class SharedBlobStore(BlobStore):
 
     What is stored is there when a method returns; what is asked for and not here is fetched, and
     compared with its hash. Keys and the endpoint are those of the environment (AWS_ACCESS_KEY_ID,
-    AWS_ENDPOINT_URL…). The folder here may be emptied at any time.
+    AWS_ENDPOINT_URL…). The folder here may be emptied at any time, as `local_copies` does.
     """
 
     def __init__(self, root: Path, url: str, limits: DiskLimits | None = None) -> None:
@@ -55,13 +56,21 @@ class SharedBlobStore(BlobStore):
     def path(self, sha256: str) -> Path:
         """Where a blob of this hash lies here, once it is fetched; or would lie."""
         place = self._place(sha256)
-        if not place.is_file() and self.exists(sha256):
+        if not mark_used(place) and self.exists(sha256):
             self._fetch(sha256)
         return place
 
     def exists(self, sha256: str) -> bool:
         """Whether others can have it; what is only here counts for nothing."""
-        return self._size(sha256) is not None
+        return self.size(sha256) is not None
+
+    def size(self, sha256: str) -> int | None:
+        """As others can have it."""
+        with self._told():
+            try:
+                return int(obstore.head(self._remote, self._key(sha256))["size"])
+            except FileNotFoundError:
+                return None
 
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """As in a folder, of what others can have."""
@@ -70,7 +79,7 @@ class SharedBlobStore(BlobStore):
             here = place.stat().st_size
             if not here or size not in (None, here):
                 place.unlink()
-        shared = self._size(sha256)
+        shared = self.size(sha256)
         if shared and size in (None, shared):
             return False
         if shared is not None:
@@ -87,16 +96,11 @@ class SharedBlobStore(BlobStore):
         self.path(sha256)
         return super().open(sha256)
 
-    def _size(self, sha256: str) -> int | None:
-        with self._told():
-            try:
-                return int(obstore.head(self._remote, self._key(sha256))["size"])
-            except FileNotFoundError:
-                return None
-
     def _share(self, sha256: str) -> None:
         place = self._place(sha256)
-        if self._size(sha256) != place.stat().st_size:
+        # It may have been here for long, or have come with the time of a download.
+        mark_used(place)
+        if self.size(sha256) != place.stat().st_size:
             with self._told():
                 # Whole or not at all: a larger one is sent in parts and put together at the end.
                 obstore.put(self._remote, self._key(sha256), place)

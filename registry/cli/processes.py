@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from registry.child_python import child_environment, child_words
 from registry.running import Identity
 
@@ -37,6 +39,8 @@ def served_by_others(
             for place, process in enumerate(others):
                 if process.poll() is not None:
                     logger.warning("a serving process ended with %s", process.returncode)
+                    # Else what waited in it would be counted as waiting for ever.
+                    mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
                     others[place] = _start(listener, identity, options)
 
     watch = threading.Thread(target=look_after, daemon=True)

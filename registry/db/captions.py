@@ -10,6 +10,7 @@ from sqlalchemy import (
     Text,
     all_,
     and_,
+    delete,
     exists,
     func,
     literal,
@@ -23,7 +24,7 @@ from sqlalchemy.orm import Session, aliased
 
 from encoder.captions.captioner import Language
 from registry.db.adapters import label
-from registry.db.models import Adapter, Caption, Cover, ImageCaptions
+from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, ImageCaptions
 from registry.db.pending import ALIVE
 
 # Runs in which an image may fail before it is given up.
@@ -208,6 +209,16 @@ def use_again(session: Session, version: CaptionVersion) -> None:
     session.execute(
         update(Caption).where(Caption.id.in_(turned)).values(superseded=~Caption.superseded)
     )
+
+
+def forget_unsaid(session: Session) -> int:
+    """Delete the embeddings of texts that no caption has any more; return how many.
+
+    Those of superseded captions stay, for who goes back to an earlier model.
+    """
+    said = exists().where(Caption.text_md5 == CaptionEmbedding.text_md5)
+    deleted = session.execute(delete(CaptionEmbedding).where(~said))
+    return int(deleted.rowcount)  # type: ignore[attr-defined]
 
 
 def copy_to_covers(session: Session) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.db.adapters import label
+from registry.db.holds import lock_of
 from registry.db.models import HNSW, Adapter, Cover, CoverEmbedding
 
 # With fewer, comparing all takes some 10 ms, and an index would have to be built for nothing.
@@ -70,7 +71,8 @@ def store(session: Session, image_encoder: str, embeddings: Mapping[str, Sequenc
 def build_index(session: Session, image_encoder: str) -> None:
     """Make the index of an encoder's embeddings, once there are many; it grows by itself.
 
-    Encoders differ in their number of dimensions and an index has one: so each has its own.
+    Encoders differ in their number of dimensions and an index has one: so each has its own. Who
+    finds another process at it leaves it to that one.
     """
     own = CoverEmbedding.image_encoder == image_encoder
     many = select(CoverEmbedding.sha256).where(own).limit(LEAST_INDEXED).subquery()
@@ -78,6 +80,9 @@ def build_index(session: Session, image_encoder: str) -> None:
         return
     dim = session.scalar(select(func.vector_dims(CoverEmbedding.embedding)).where(own).limit(1))
     name = hashlib.sha256(image_encoder.encode()).hexdigest()[:12]
+    # Of two who make an index of one name at once, the second waits for the first, and fails then.
+    if not session.scalar(select(func.pg_try_advisory_xact_lock(lock_of("index", name)))):
+        return
     settings = ", ".join(f"{key} = {value}" for key, value in HNSW.items())
     # An encoder's name has no signs but letters, digits, points and dashes.
     assert "'" not in image_encoder

@@ -201,7 +201,9 @@ def _store(session: Session, **columns: Any) -> None:
 
 def forget_drawn(session: Session, adapter_ids: Collection[int]) -> None:
     """Forget what was drawn for adapters that have a cover of their own now."""
-    session.execute(delete(DrawnCover).where(DrawnCover.adapter_id.in_(adapter_ids)))
+    # One value, however many they are: a statement has 65,535 at most.
+    covered = any_(literal(list(adapter_ids), ARRAY(BigInteger)))
+    session.execute(delete(DrawnCover).where(DrawnCover.adapter_id == covered))
 
 
 def load_drawn(session: Session, adapter_ids: Collection[int]) -> dict[int, DrawnFacts]:

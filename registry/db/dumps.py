@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, func, inspect, select, table, text
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
 
 from registry.db.migrate import alembic_config
 from registry.db.postgres_programs import run_client
@@ -29,8 +30,11 @@ class DumpFacts:
     rows: dict[str, int]
 
 
-def write_dump(engine: Engine, path: Path) -> DumpFacts:
+@contextmanager
+def written_dump(engine: Engine, path: Path) -> Iterator[tuple[DumpFacts, Session]]:
     """Write the database to a file, as it is at one moment; others may write meanwhile.
+
+    Gives what is in it, and a session that sees the same moment.
 
     Raises:
         DatabaseError: it cannot be read, or the file cannot be written.
@@ -41,7 +45,8 @@ def write_dump(engine: Engine, path: Path) -> DumpFacts:
         # Who restores it may be another role, in a database of their own.
         words += ["--no-owner", "--no-privileges", "--no-comments"]
         _run("pg_dump", connection, *words)
-    return facts
+        with Session(connection) as session:
+            yield facts, session
 
 
 def read_dump(engine: Engine, path: Path) -> None:

@@ -55,6 +55,10 @@ _LETTERS = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 # takes 40 MB.
 _START_BYTES = 64 * 2**20
 
+# What PostgreSQL has by default, and what each serving process may open (registry/db/session.py):
+# there is one for each core at most. A connection's place takes 30 KB, used or not (measured).
+_CONNECTIONS, _CONNECTIONS_OF_CORE = 100, 20
+
 # The log starts anew at the next start after this size.
 _LOG_BYTES = 10_000_000
 
@@ -263,6 +267,7 @@ class EmbeddedPostgres:
             "unix_socket_directories": data if folder == self.data else str(folder),
             "unix_socket_permissions": "0700",
             "port": "5432",
+            "max_connections": str(_CONNECTIONS + _CONNECTIONS_OF_CORE * (os.cpu_count() or 1)),
             **self._options,
         }
         words = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())

@@ -40,6 +40,30 @@ def remove_encoder(session: Session, name: str, *, force: bool = False) -> int:
     return removed
 
 
+def forget_replaced(session: Session) -> int:
+    """Delete the embeddings of encoders that served, unless they serve or a rollback leads there.
+
+    Searches walk over them and use none. The encoders stay: a back-fill makes them again. One that
+    never served may just be back-filled.
+    """
+    served = select(EncoderPromotion.encoder_id)
+    replaced = select(Encoder.base_model).where(~Encoder.active, Encoder.id.in_(served)).distinct()
+    removed = 0
+    for base_model in session.scalars(replaced).all():
+        # No promotion nor rollback meanwhile.
+        active = lock_active(session, base_model)
+        fallback = None if active is None else _replaced(session, active)
+        idle = select(Encoder.id).where(
+            Encoder.base_model == base_model,
+            ~Encoder.active,
+            Encoder.id.in_(served),
+            Encoder.id.is_distinct_from(fallback),
+        )
+        embedded = delete(WeightEmbedding).where(WeightEmbedding.encoder_id.in_(idle))
+        removed += session.execute(embedded).rowcount  # type: ignore[attr-defined]
+    return removed
+
+
 def _replaced(session: Session, active: Encoder) -> int | None:
     fallback = find_fallback(session, active.base_model)
     return None if fallback is None else fallback.id

@@ -171,10 +171,8 @@ def store_outcomes(session: Session, job: Job, outcomes: Sequence[dict[str, Any]
 def take_outcomes(session: Session, run_id: int, step: str) -> list[JobOutcome]:
     """Return what came of tasks since this was last asked, in the order of their ends."""
     mine = (JobOutcome.run_id == run_id, JobOutcome.step == step)
-    outcomes = session.scalars(select(JobOutcome).where(*mine).order_by(JobOutcome.id)).all()
-    ids = [outcome.id for outcome in outcomes]
-    session.execute(delete(JobOutcome).where(JobOutcome.id.in_(ids)))
-    return list(outcomes)
+    taken = session.scalars(delete(JobOutcome).where(*mine).returning(JobOutcome))
+    return sorted(taken, key=lambda outcome: outcome.id)
 
 
 def count_by_queue(session: Session) -> dict[str, int]:

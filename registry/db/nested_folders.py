@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, func, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Text,
+    any_,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -22,7 +32,7 @@ def take_over(session: Session, folder: Path) -> None:
         session.execute(update(Adapter), taken)
     session.execute(
         update(Adapter)
-        .where(Adapter.id.in_([row["id"] for row in taken]))
+        .where(_is_among([row["id"] for row in taken]))
         .values(
             record=func.jsonb_set(
                 Adapter.record, literal(["stamp", "beside"], ARRAY(Text)), literal("", JSONB)
@@ -30,10 +40,13 @@ def take_over(session: Session, folder: Path) -> None:
         )
     )
     session.execute(
-        update(Adapter)
-        .where(Adapter.id.in_(listed_twice))
-        .values(state="gone", changed_at=func.now())
+        update(Adapter).where(_is_among(listed_twice)).values(state="gone", changed_at=func.now())
     )
+
+
+def _is_among(ids: list[int]) -> ColumnElement[bool]:
+    # One value, however many they are: a statement has 65,535 at most.
+    return Adapter.id == any_(literal(ids, ARRAY(BigInteger)))
 
 
 def is_part_of(folder: Path, other: Path) -> bool:

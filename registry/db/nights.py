@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, case, func, select, update
+from sqlalchemy import ColumnElement, Engine, and_, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -60,9 +60,11 @@ def is_over(session: Session, due_at: datetime) -> bool:
 def is_made_up_for(session: Session, due_at: datetime) -> bool:
     """Whether a night that nobody waited for needs nobody any more, since another is done.
 
-    It was due less than a day before, or later: nights had another hour then.
+    It was due less than a day before, or later: nights had another hour then. One that is not due
+    for a day or longer was done while the clock was ahead.
     """
-    return _any_over(session, Night.due_at > due_at - timedelta(days=1))
+    soon = func.now() + timedelta(days=1)
+    return _any_over(session, and_(Night.due_at > due_at - timedelta(days=1), Night.due_at <= soon))
 
 
 def _any_over(session: Session, which: ColumnElement[bool]) -> bool:
@@ -124,6 +126,7 @@ def _facts(night: Night, state: str) -> NightFacts:
 
 def find_last_report(session: Session) -> dict[str, Any] | None:
     """Return the report of the last night that came to its end."""
+    # By their order and not by a clock, which may have been ahead.
     return session.scalar(
-        select(Night.report).where(Night.state == "done").order_by(Night.due_at.desc()).limit(1)
+        select(Night.report).where(Night.state == "done").order_by(Night.id.desc()).limit(1)
     )

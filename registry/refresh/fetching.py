@@ -181,8 +181,9 @@ class Fetcher:
         """Whether a file need not be fetched; if so, note which it is."""
         if sha256 is None:
             return False
-        if self._blobs.exists(sha256):
-            fetched.sha256, fetched.size = sha256, self._blobs.path(sha256).stat().st_size
+        size = self._blobs.size(sha256)
+        if size is not None:
+            fetched.sha256, fetched.size = sha256, size
         elif was_read:
             fetched.sha256, fetched.is_kept = sha256, False
         return fetched.sha256 is not None

@@ -19,8 +19,9 @@ from encoder.text_encoder import TextEncoder
 from encoder.training.progress import silent
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db import nights, runs
+from registry.db import captions, nights, runs
 from registry.db.adapters import Origin
+from registry.db.encoder_removals import forget_replaced
 from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
 from registry.errors import DatabaseLostError, DiskError
@@ -94,6 +95,7 @@ class NightWatch:
         seconds = report["seconds"] = {"refresh": _seconds_since(started)}
         parts: dict[str, Callable[[], Any]] = {
             "learn": self._learn,
+            "forget": self._forget,
             "analyze": self._analyze,
             "canaries": self._ask_canaries,
         }
@@ -129,8 +131,9 @@ class NightWatch:
             return False
         with self._sessions() as session:
             listed_at = runs.find_last_complete_time(session, origin)
-        days = timedelta(days=self._settings.full_listing_days)
-        return listed_at is None or datetime.now(UTC) - listed_at >= days
+        days, now = timedelta(days=self._settings.full_listing_days), datetime.now(UTC)
+        # What was listed while the clock was ahead tells nothing of how long ago that is.
+        return listed_at is None or listed_at > now or now - listed_at >= days
 
     def _facts_of_run(self, run_id: int) -> dict[str, Any]:
         with self._sessions() as session:
@@ -192,6 +195,13 @@ class NightWatch:
             "gain": None if lesson.gain is None else str(lesson.gain),
             "seconds": lesson.seconds,
         }
+
+    def _forget(self) -> dict[str, int]:
+        """Delete vectors that no search uses, but that each walks over; return how many."""
+        with self._sessions.begin() as session:
+            weights = forget_replaced(session)
+        with self._sessions.begin() as session:
+            return {"weights": weights, "captions": captions.forget_unsaid(session)}
 
     def _analyze(self) -> None:
         """Let the planner know what the night has changed."""

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.errors import SourceError
+from crawler.errors import NoRoomError, SourceError
 from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
@@ -149,8 +149,9 @@ class Pipeline:
 
         `full` lists everything and marks what has vanished as gone; otherwise only what
         changed since the last run is listed. Much that vanishes at once waits for a second
-        listing that agrees, unless `force` is given. A hub that is down and a setting that is wrong
-        fail the run, but what is here already goes on through the other steps.
+        listing that agrees, unless `force` is given. A hub that is down, a disk at its reserve and
+        a setting that is wrong fail the run, but what is here already goes on through the other
+        steps.
 
         Raises:
             DiskError, DatabaseLostError: nothing more can be stored; run it again later.
@@ -269,13 +270,16 @@ def _run(step: Step, report: _Report) -> Iterator[StepProgress]:
 
 
 def _outcomes(step: Step, report: _Report) -> Iterator[StepOutcome]:
-    """Yield a step's outcomes; a hub that is down is one more, and the run's error."""
+    """Yield a step's outcomes; a hub that is down is one more, and the run's error.
+
+    So is a disk without room for what a blob store elsewhere has: other steps may need none.
+    """
     try:
         if isinstance(step, SharedStep) and has_workers(step):
             yield from share(step)
         else:
             yield from step.run()
-    except SourceError as error:
+    except (SourceError, NoRoomError) as error:
         report.error = one_line(error)
         yield StepOutcome(step.context.source.hub, False, report.error)
 

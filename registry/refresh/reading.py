@@ -41,6 +41,9 @@ def read_file(task: ReadTask) -> Reading | str:
         sketches = [SketchData(sketch.version, sketch.to_bytes()) for sketch in made]
         return Reading(task.sha256, task.beside, columns | by, sketches)
     except LoraFileError as error:
+        if not task.path.exists():
+            # A copy that made room for others; that says nothing of the adapter.
+            return one_line(error)
         # The cause without the file's name, which may be its hash in the store.
         reason = " ".join(error.cause.split())
         hashed = {"body_sha256": _hash_body(task.path)}

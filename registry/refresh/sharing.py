@@ -13,8 +13,9 @@ from registry.refresh.step import SharedStep, StepOutcome
 
 # How often a refresh looks what its workers have done.
 POLL_SECONDS = 0.5
-# Jobs put into the queue in one transaction.
-PAGE = 500
+# So many of a step's jobs wait at most: who looks for those that do, or for one to take, walks over
+# all that there are, again and again.
+AHEAD = 1000
 
 
 def has_workers(step: SharedStep) -> bool:
@@ -30,8 +31,7 @@ def share(step: SharedStep) -> Iterator[StepOutcome]:
         SourceError: the hub does not answer a worker.
     """
     try:
-        _hand_out(step)
-        is_done = yield from _wait(step)
+        is_done = yield from _hand_out_and_wait(step)
     finally:
         # A lost database keeps them, and the next refresh removes them.
         with suppress(DBAPIError), step.context.sessions.begin() as session:
@@ -42,21 +42,17 @@ def share(step: SharedStep) -> Iterator[StepOutcome]:
         yield from step.run()
 
 
-def _hand_out(step: SharedStep) -> None:
+def _jobs(step: SharedStep) -> Iterator[jobs.Job]:
     context = step.context
     base_models = context.settings.crawl_base_models
-    told = (
-        jobs.Job(context.run_id, step.name, *context.origin, keys, base_models)
-        for keys in step.list_keys(step.job)
-    )
-    while page := list(islice(told, PAGE)):
-        with context.sessions.begin() as session:
-            jobs.hand_out(session, step.queue, page)
+    for keys in step.list_keys(step.job):
+        yield jobs.Job(context.run_id, step.name, *context.origin, keys, base_models)
 
 
-def _wait(step: SharedStep) -> Generator[StepOutcome, None, bool]:
+def _hand_out_and_wait(step: SharedStep) -> Generator[StepOutcome, None, bool]:
     """Yield what workers did, until all is done or none is left; return whether all is."""
     run_id, sessions = step.context.run_id, step.context.sessions
+    left = _jobs(step)
     while True:
         with sessions.begin() as session:
             jobs.take_back_stalled(session)
@@ -68,6 +64,10 @@ def _wait(step: SharedStep) -> Generator[StepOutcome, None, bool]:
             if outcome.hub_failed:
                 raise SourceError(outcome.message)
             yield StepOutcome(outcome.adapter, outcome.ok, outcome.message, outcome.fetched_bytes)
-        if not (waiting and alive):
-            return not waiting
+        page = list(islice(left, max(AHEAD - waiting, 0)))
+        if not (alive and (waiting or page)):
+            return not (waiting or page)
+        if page:
+            with sessions.begin() as session:
+                jobs.hand_out(session, step.queue, page)
         time.sleep(POLL_SECONDS)

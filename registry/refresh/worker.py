@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -128,6 +129,10 @@ class Worker:
 
     async def _take_jobs(self) -> None:
         """Take jobs until told to stop, or the database goes away."""
+        # By default there are four threads more than cores: a job that was taken and waits for one
+        # would look as if its end had not been noted.
+        threads = sum(AT_ONCE.get(queue, 1) for queue in self._queues)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
         try:
             conninfo = _conninfo(self._sessions.kw["bind"])
             app = App(connector=PsycopgConnector(conninfo=conninfo, min_size=1, max_size=8))

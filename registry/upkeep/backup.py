@@ -27,7 +27,7 @@ from crawler.hashed_file import hash_file
 from registry.blobs import CHUNK_BYTES, make_private
 from registry.config import Settings
 from registry.db.blob_names import named_blobs
-from registry.db.dumps import write_dump
+from registry.db.dumps import written_dump
 from registry.errors import BackupError
 from registry.running import tells_of_server
 
@@ -109,9 +109,11 @@ def make_backup(
         dump = partial / DUMP
         engine = sessions.kw["bind"]
         assert isinstance(engine, Engine)
-        facts = write_dump(engine, dump)
-        if not shared:
-            kept.take(progress)
+        with written_dump(engine, dump) as (facts, session):
+            missing = set[str]()
+            if not shared:
+                kept.take(progress)
+                missing = _missing(session, kept) - set(kept.damaged)
         manifest = Manifest(
             created_at=datetime.now(UTC),
             revision=facts.revision,
@@ -122,7 +124,7 @@ def make_backup(
             blobs_url=settings.blobs_url,
             files=list(_keep_files(settings.home, partial / FILES)),
             damaged=kept.damaged,
-            missing=[] if shared else sorted(_missing(sessions, kept) - set(kept.damaged)),
+            missing=sorted(missing),
         )
         written = partial / MANIFEST
         written.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -182,7 +184,7 @@ def take_file(source: Path, target: Path, *, link: bool) -> str:
         while chunk := reader.read(CHUNK_BYTES):
             digest.update(chunk)
             writer.write(chunk)
-        os.fchmod(writer.fileno(), source.stat().st_mode & 0o700)
+        os.fchmod(writer.fileno(), os.fstat(reader.fileno()).st_mode & 0o700)
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest()
@@ -214,7 +216,10 @@ def _keep_files(home: Path, folder: Path) -> Iterator[KeptFile]:
                 inside = source.relative_to(home)
                 target = folder / inside
                 make_private(target.parent)
-                sha256 = take_file(source, target, link=False)
+                try:
+                    sha256 = take_file(source, target, link=False)
+                except FileNotFoundError:
+                    continue  # thrown away meanwhile
                 yield KeptFile(path=inside.as_posix(), sha256=sha256)
 
 
@@ -223,14 +228,13 @@ def has_own_way(name: str) -> bool:
     return name in OWN_WAY or name.startswith("postgres.") or tells_of_server(name)
 
 
-def _missing(sessions: sessionmaker[Session], kept: _Blobs) -> set[str]:
+def _missing(session: Session, kept: _Blobs) -> set[str]:
     """Return the blobs that the database names and the backup has not."""
-    with sessions() as session:
-        return {
-            blob.sha256
-            for blob in named_blobs(session)
-            if not (kept.folder / blob.sha256[:2] / blob.sha256).exists()
-        }
+    return {
+        blob.sha256
+        for blob in named_blobs(session)
+        if not (kept.folder / blob.sha256[:2] / blob.sha256).exists()
+    }
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Images made here with adapters of a registry elsewhere: another app, reached as by HTTP."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -368,6 +369,21 @@ def test_a_file_that_does_not_end_is_left(tmp_path: Path) -> None:
         client.file("a" * 64)
 
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next(tmp_path: Path) -> None:
+    """It may be as large as the file."""
+    content = b"the file of an adapter"
+    sha256 = hashlib.sha256(content).hexdigest()
+    client = client_of(lambda _: httpx.Response(200, content=content), tmp_path)
+    client.file(sha256)
+    (tmp_path / "tmp" / "half").write_bytes(content[:9])
+    client.file(sha256).unlink()
+
+    path = client.file(sha256)
+
+    assert path.read_bytes() == content
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [path]
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://*é.x", "ftp://x", "", "http://x\x1b[2J"])

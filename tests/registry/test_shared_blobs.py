@@ -4,16 +4,20 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from crawler.errors import NoRoomError
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, BlobStoreError
+from registry.local_copies import IN_USE_SECONDS
 from registry.service import Registry
 from registry.shared_blobs import SharedBlobStore
 from registry.upkeep.checkup import check_database
@@ -112,6 +116,44 @@ def test_what_the_store_has_lost_or_cut_is_lacking_whatever_is_here(
     assert elsewhere.path(cut).read_bytes() == b"a file"
 
 
+def test_copies_used_longest_ago_make_room_at_the_reserve(
+    bucket: None, settings: Settings, elsewhere: SharedBlobStore
+) -> None:
+    """Else a registry ends where the disk here does, though its bucket has room."""
+    room = 100
+    limits = replace(
+        settings.model_copy(update={"blobs_url": URL}).disk_limits,
+        reserved_bytes=50,
+        usage=lambda _: (10**6, 0, 50 + room - sum(map(size_of, files(settings.blobs)))),
+    )
+    here = SharedBlobStore(settings.blobs, URL, limits)
+    old, older, used, asked, open_ = (here.put_bytes(b"%d" % n * 15) for n in range(5))
+    for age, sha256 in enumerate((old, older, asked, open_), 1):
+        long_ago = time.time() - age * 10 * IN_USE_SECONDS
+        os.utime(settings.blobs / sha256[:2] / sha256, (long_ago, long_ago))
+    here.path(asked)
+    with here.open(open_) as stream:
+        os.utime(stream.fileno(), (0, 0))
+
+        here.put_bytes(b"x" * 40)
+
+        assert stream.read() == b"4" * 15
+    assert {path.name for path in files(settings.blobs)} >= {used, asked}
+    assert not {path.name for path in files(settings.blobs)} & {older, open_}
+    for sha256 in (old, older, used, asked, open_):
+        assert elsewhere.path(sha256).stat().st_size == 15
+    with pytest.raises(NoRoomError):
+        here.put_bytes(b"x" * 200)
+
+
+def test_a_size_is_told_without_fetching(here: SharedBlobStore, elsewhere: SharedBlobStore) -> None:
+    sha256 = here.put_bytes(b"some bytes")
+
+    assert elsewhere.size(sha256) == 10
+    assert elsewhere.size("0" * 64) is None
+    assert not elsewhere.root.exists()
+
+
 def test_what_nobody_has_is_not_found(here: SharedBlobStore) -> None:
     sha256 = hashlib.sha256(b"nothing").hexdigest()
 
@@ -183,3 +225,11 @@ def test_two_processes_that_store_the_same_at_once_both_have_it(
     for number in range(20):
         blob = b"blob %d" % number
         assert third.path(hashlib.sha256(blob).hexdigest()).read_bytes() == blob
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size

@@ -98,10 +98,9 @@ async def drop_file(
     size = int(length) if length else None
     partial = await run_in_threadpool(folders.begin_file, name, size)
     try:
-        with partial.open("wb") as target:
-            # Bounded while it comes, by `Admission`.
-            async for chunk in request.stream():
-                await run_in_threadpool(target.write, chunk)
+        # Bounded while it comes, by `Admission`; an empty piece comes last.
+        async for chunk in request.stream():
+            await run_in_threadpool(folders.add_to_file, name, partial, chunk)
         keeper.ask(await run_in_threadpool(folders.keep_file, name, partial))
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -209,6 +210,38 @@ def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_pa
     # What is damaged is there, and is told of once.
     assert set(manifest["missing"]) <= {gone.name}
     assert f"1 blob is damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
+
+
+def test_what_comes_and_goes_while_a_backup_is_made_is_no_fault_of_it(
+    indexed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crawl goes on, and a person throws away a file of theirs."""
+    keep_named_blobs(indexed)
+    (indexed.settings.home / "gates" / "gone.json").write_text("{}")
+    taken = []
+    open_ = Path.open
+
+    def crawl_on(done: int, total: int) -> None:
+        if done == total:
+            taken.append(total)
+        if len(taken) == 2:
+            taken.append(total)
+            add_cover(indexed, "blue")
+
+    def open_too_late(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "gone.json":
+            path.unlink(missing_ok=True)
+        return open_(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", open_too_late)
+    kept = make_backup(indexed.settings, indexed.sessions, tmp_path / "kept", crawl_on)
+
+    assert len(taken) == 3
+    assert kept.missing == []
+    paths = {file.path for file in kept.files}
+    assert "gates/mine.json" in paths
+    assert "gates/gone.json" not in paths
+    assert not (tmp_path / "kept" / "files" / "gates" / "gone.json").exists()
 
 
 def test_nothing_is_written_over_and_nothing_half_stays(

@@ -101,7 +101,9 @@ def test_it_answers_where_it_was_told_to_until_it_is_stopped(
     assert not (registry.settings.home / FILE).exists()
 
 
-def test_several_processes_serve_at_one_address(registry: Registry) -> None:
+def test_several_processes_serve_at_one_address(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that is killed is begun anew, and all end with the first."""
     add_fox(registry)
 
@@ -114,10 +116,16 @@ def test_several_processes_serve_at_one_address(registry: Registry) -> None:
                     found.add(child.pid)
         return found
 
+    numbers = tmp_path / "numbers"
+    numbers.mkdir()
+    monkeypatch.setenv("TMPDIR", str(numbers))
     with serving("--processes", "3", said="ended with -9") as (url, server):
         first = psutil.Process(server.pid)
         before = others(first)
         assert len(before) == 2
+        counted = f"gauge_live*_{min(before)}.db"
+        while not list(numbers.rglob(counted)):
+            time.sleep(0.1)
         os.kill(min(before), signal.SIGKILL)
         while len(others(first) - {min(before)}) < 2:
             time.sleep(0.1)
@@ -133,6 +141,9 @@ def test_several_processes_serve_at_one_address(registry: Registry) -> None:
             assert told is not None
             assert {each["instance"] for each in health} == {told.instance}
         after = others(first)
+        # What waited in the one that was killed is counted no more.
+        assert not list(numbers.rglob(counted))
+        assert list(numbers.rglob("gauge_live*.db"))
         server.send_signal(signal.SIGTERM)
 
     assert not any(psutil.pid_exists(pid) for pid in after)

@@ -1,6 +1,7 @@
 """Connections that end, between two uses and in one, and vectors that they carry."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from pgvector import HalfVector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from registry.db.session import connect, one_line_errors
 from registry.errors import DatabaseLostError, NumberTooLargeError
@@ -48,6 +50,17 @@ def test_a_connection_that_has_something_to_say_is_kept(engine: Engine) -> None:
 
         with engine.connect() as connection:
             assert connection.scalar(OWN) == kept
+
+
+def test_every_core_may_have_a_serving_process_with_a_full_pool(engine: Engine) -> None:
+    """And what else works on the same database has its connections beside."""
+    assert isinstance(engine.pool, QueuePool)
+    pool = engine.pool.size() + engine.pool._max_overflow
+
+    with engine.connect() as connection:
+        most = connection.scalar(text("SHOW max_connections"))
+
+    assert int(most) >= 100 + pool * (os.cpu_count() or 1)
 
 
 def test_what_psycopg_runs_by_itself_fails_like_the_rest(engine: Engine) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.folder import FolderSource
 from registry.db import cover_embeddings
@@ -170,6 +170,22 @@ def test_many_covers_get_an_index_of_their_encoders_width(
         cover_embeddings.build_index(session, name)
         cover_embeddings.build_index(session, name)
         assert index_used(session, name, dim)
+
+
+def test_an_index_that_another_refresh_makes_is_left_to_it(
+    sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cover_embeddings, "LEAST_INDEXED", 1)
+    with sessions.begin() as session:
+        cover_embeddings.store(session, "clip-a", {"0" * 64: [1.0] * 4})
+    with sessions() as one, sessions.begin() as other:
+        cover_embeddings.build_index(one, "clip-a")
+        # It would wait for the first, which is not done before the test.
+        other.execute(text("SET LOCAL lock_timeout = '1s'"))
+
+        cover_embeddings.build_index(other, "clip-a")
+
+        one.rollback()
 
 
 def index_used(session: Session, name: str, dim: int) -> bool:

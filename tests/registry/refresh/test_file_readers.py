@@ -65,6 +65,7 @@ def test_a_file_that_is_gone_is_told_in_words(readers: FileReaders, task: ReadTa
     [told, read] = readers.begin([gone, task])
 
     assert told == read_file(gone)
+    assert isinstance(told, str), "it refuses nothing"
     assert isinstance(read, Reading)
 
 

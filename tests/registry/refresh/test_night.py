@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.folder import FolderSource
@@ -22,18 +22,23 @@ from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import nights as db_nights
-from registry.db.models import Adapter, CrawlRun
+from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
+from registry.db.models import Adapter, Caption, CrawlRun
 from registry.db.nights import MOST_ATTEMPTS, NightFacts, list_nights
+from registry.db.promotion import promote, roll_back
 from registry.db.runs import list_runs
 from registry.db.work_models import Night
+from registry.errors import PromotionError
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.due import last_due, next_due
 from registry.refresh.night import NightWatch
 from registry.refresh.schedule import clock
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from tests.builders import add_adapter, add_encoder, axis
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.conftest import GOOD
 
 NAMES = ["cat", "dog", "fox", "owl"]
 FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
@@ -122,7 +127,8 @@ def test_a_night_shows_in_search_what_changed_at_the_hub(
     for night in (first, second):
         assert night.report["learn"]["demo-flux-tiny"].keys() == {"outcome"}
         assert "are needed" in night.report["learn"]["demo-flux-tiny"]["outcome"]
-    assert second.report["seconds"].keys() == {"refresh", "learn", "analyze", "canaries"}
+    parts = {"refresh", "learn", "forget", "analyze", "canaries"}
+    assert second.report["seconds"].keys() == parts
 
 
 def test_a_night_in_which_nothing_changed_does_nothing(
@@ -273,6 +279,42 @@ def test_what_nobody_foresaw_in_a_source_does_not_keep_others_from_theirs(
     assert night.report["states"] == {"ready": 4}
 
 
+def test_vectors_that_no_search_uses_are_deleted(
+    sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    """Each search would walk over them: those of replaced encoders, and of texts of old covers."""
+    with sessions.begin() as session:
+        encoders = {
+            name: add_encoder(session, name=name, active=False, metrics=GOOD)
+            for name in ("first", "second", "serving", "tried")
+        }
+        texts = [("a fox", axis(0)), ("an old fox", axis(1))]
+        adapter = add_adapter(session, captions=texts, state="gone")
+        for encoder in encoders.values():
+            row = {"file_sha256": adapter.file_sha256, "encoder_id": encoder.id}
+            session.add(WeightEmbedding(**row, embedding=axis(0)))
+        session.flush()
+        for name in ("first", "second", "serving"):
+            promote(session, name)
+        session.execute(delete(Caption).where(Caption.text == "an old fox"))
+        # For who goes back to the model that wrote it.
+        session.execute(update(Caption).values(superseded=True))
+
+    do_night(watch(sessions, settings, sources=["/no/such/folder"]), FIRST)
+
+    with sessions.begin() as session:
+        used = session.scalars(select(Encoder.name).join(WeightEmbedding).distinct())
+        assert set(used) == {"second", "serving", "tried"}
+        assert nights(sessions)[0].report["forget"] == {"weights": 1, "captions": 1}
+        fallback = roll_back(session, "demo-flux-tiny")
+        assert fallback
+        assert fallback.name == "second"
+        session.add(Sketch(file_sha256=adapter.file_sha256, version="1", data=b""))
+        session.flush()
+        with pytest.raises(PromotionError, match="run `autolora encoders backfill first` first"):
+            roll_back(session, "demo-flux-tiny")
+
+
 def test_canaries_tell_what_is_not_found_any_more(
     sessions: sessionmaker[Session], settings: Settings, finder: Finder
 ) -> None:
@@ -344,6 +386,36 @@ def test_a_night_that_was_missed_is_made_up_for_by_one_of_another_hour(
         assert db_nights.is_made_up_for(session, hour) is is_made_up_for
         # Whoever waits for that hour has its night done.
         assert not db_nights.is_over(session, hour)
+
+
+def test_a_night_that_was_done_while_the_clock_was_ahead_stands_for_no_other(
+    sessions: sessionmaker[Session],
+) -> None:
+    """Else none were done, and none could be compared with the last, until that year comes."""
+    now = datetime.now(UTC)
+    for due_at, report in ((now + 400 * DAY, {"learn": "ahead"}), (now, {"learn": "now"})):
+        with sessions.begin() as session:
+            assert not db_nights.is_made_up_for(session, now)
+            night_id = db_nights.begin(session, due_at)
+            assert night_id is not None
+            db_nights.finish(session, night_id, report, None)
+
+    with sessions.begin() as session:
+        assert db_nights.is_made_up_for(session, now)
+        assert db_nights.find_last_report(session) == {"learn": "now"}
+
+
+def test_what_was_listed_while_the_clock_was_ahead_is_listed_again(
+    sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    do_night(watch(sessions, settings), FIRST)
+    with sessions.begin() as session:
+        session.execute(update(CrawlRun).values(started_at=func.now() + 400 * DAY))
+
+    do_night(watch(sessions, settings), FIRST + DAY)
+
+    [source] = nights(sessions)[0].report["sources"]
+    assert source["full"]
 
 
 def test_the_clock_looks_at_once() -> None:

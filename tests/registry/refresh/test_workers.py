@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -26,10 +26,13 @@ from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, CaptionEmbedding, CrawlRun, File
 from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.sharing import AHEAD, share
 from registry.refresh.sources import open_source
-from registry.refresh.steps.fetch import part_by_file
+from registry.refresh.step import StepOutcome
+from registry.refresh.steps.fetch import FetchStep, part_by_file
 from registry.refresh.steps.read import ReadStep
-from registry.refresh.worker import QUEUES
+from registry.refresh.worker import AT_ONCE, QUEUES, SHARED_STEPS
+from registry.refresh.worker import Worker as TaskWorker
 from registry.service import Registry
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
@@ -39,6 +42,13 @@ __all__ = ["bucket", "server"]
 
 ADAPTERS = 24
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+# As workers do all that waits, each job's tasks in one.
+DO_ALL = """
+    WITH done AS (DELETE FROM procrastinate_jobs RETURNING args)
+    INSERT INTO job_outcomes (run_id, step, adapter, ok, message, fetched_bytes, hub_failed)
+    SELECT (args ->> 'run_id')::bigint, args ->> 'step', args -> 'keys' ->> 0, true, '', 0, false
+    FROM done
+"""
 # Processes that import torch take a while on a busy machine.
 PATIENCE_SECONDS = 240
 
@@ -115,6 +125,11 @@ def worker(settings: Settings, home: Path) -> Iterator[subprocess.Popen[str]]:
 def count_alive(sessions: sessionmaker[Session]) -> int:
     with sessions() as session:
         return sum(worker.alive for worker in jobs.list_workers(session))
+
+
+def count_waiting(sessions: sessionmaker[Session], run_id: int) -> int:
+    with sessions() as session:
+        return jobs.count_waiting(session, run_id, "fetch")
 
 
 def refresh(pipeline: Pipeline, hub: Hub) -> None:
@@ -266,6 +281,80 @@ def test_what_somebody_holds_is_left_to_him(
         assert list(step.do_alone([key])) == []
 
 
+def test_few_jobs_of_many_wait_at_a_time(
+    pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
+) -> None:
+    """Who looks what waits walks over all of them, twice a second."""
+
+    class ManyStep(FetchStep):
+        def list_keys(self, size: int) -> Iterator[list[str]]:
+            return ([str(number)] for number in range(AHEAD + 5))
+
+    with sessions.begin() as session:
+        run_id, worker_id = add_run(session), jobs.sign_in(session, ["fetch"])
+    done = list[str]()
+
+    def wait_for_jobs(count: int) -> None:
+        def are_handed_out() -> bool:
+            with sessions.begin() as session:
+                jobs.beat(session, worker_id)
+                return jobs.count_waiting(session, run_id, "fetch") == count
+
+        wait_for(are_handed_out)
+
+    with closing(open_source(hub.endpoint, settings)) as source:
+        step = ManyStep(pipeline.context(source, run_id))
+        sharing = threading.Thread(
+            target=lambda: done.extend(outcome.adapter for outcome in share(step))
+        )
+        sharing.start()
+        for count in (AHEAD, 5, 0):
+            wait_for_jobs(count)
+            with sessions.begin() as session:
+                session.execute(text(DO_ALL))
+        sharing.join()
+
+    assert sorted(done, key=int) == [str(number) for number in range(AHEAD + 5)]
+
+
+def test_a_worker_begins_all_the_jobs_that_it_takes(
+    pipeline: Pipeline,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine of one core, too: one that waits for a thread would be taken for lost."""
+    met = threading.Barrier(AT_ONCE["fetch"], timeout=PATIENCE_SECONDS / 2)
+
+    class TogetherStep(FetchStep):
+        def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+            met.wait()
+            yield StepOutcome(keys[0])
+
+    monkeypatch.setitem(SHARED_STEPS, "fetch", TogetherStep)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        told = [
+            jobs.Job(run_id, "fetch", "modelscope", hub.endpoint, [str(number)], [])
+            for number in range(AT_ONCE["fetch"])
+        ]
+        jobs.hand_out(session, "fetch", told)
+    worker = TaskWorker(pipeline, sessions, settings, ["fetch"])
+    working = threading.Thread(target=worker.run)
+    working.start()
+    try:
+        wait_for(lambda: not count_waiting(sessions, run_id))
+    finally:
+        worker.stop()
+        working.join()
+
+    with sessions.begin() as session:
+        outcomes = jobs.take_outcomes(session, run_id, "fetch")
+    assert [outcome.ok for outcome in outcomes] == [True] * AT_ONCE["fetch"]
+
+
 def test_a_job_that_kills_its_workers_is_given_up(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         run_id = add_run(session)
@@ -297,6 +386,27 @@ def test_the_jobs_of_a_refresh_that_was_killed_are_forgotten(
         session.flush()
         jobs.forget_the_killed(session)
         assert jobs.count_waiting(session, run_id, "read") == 0
+
+
+def test_outcomes_are_taken_once_and_in_order_however_many_they_are(
+    sessions: sessionmaker[Session],
+) -> None:
+    """A statement has 65,535 values at most."""
+    many = 70_000
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        session.execute(
+            text(
+                "INSERT INTO job_outcomes"
+                " (run_id, step, adapter, ok, message, fetched_bytes, hub_failed)"
+                " SELECT :run_id, 'read', n, true, '', 0, false FROM generate_series(1, :many) n"
+            ),
+            {"run_id": run_id, "many": many},
+        )
+        assert jobs.take_outcomes(session, run_id, "fetch") == []
+        outcomes = jobs.take_outcomes(session, run_id, "read")
+        assert [outcome.adapter for outcome in outcomes] == [str(n + 1) for n in range(many)]
+        assert jobs.take_outcomes(session, run_id, "read") == []
 
 
 def add_run(session: Session) -> int:

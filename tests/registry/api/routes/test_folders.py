@@ -277,6 +277,25 @@ def test_a_file_that_is_too_large_is_refused_before_it_comes(
     assert not [*registry.folders.dropped.glob("*")]
 
 
+@pytest.mark.parametrize("reserved_bytes", [None, 0])
+def test_a_file_that_does_not_tell_its_size_stops_where_the_disk_has_no_more_room(
+    client: TestClient, registry: Registry, small_disk: Path, reserved_bytes: int | None
+) -> None:
+    """PostgreSQL shares the disk, and cannot even start on a full one."""
+    registry.settings.reserved_bytes = reserved_bytes
+    registry.settings.home.mkdir(exist_ok=True)
+    registry.folders.dropped.symlink_to(small_disk)
+
+    answer = client.post(
+        "/v1/folders/files",
+        params={"name": "a.safetensors"},
+        content=(b"x" * 100_000 for _ in range(20)),
+    )
+
+    assert answer.status_code == 507
+    assert not [*small_disk.iterdir()]
+
+
 def test_copies_go_to_the_trash_and_from_search(
     client: TestClient, folder: Path, trash: Path
 ) -> None:

@@ -1,25 +1,34 @@
 """Files, covers and checkpoints that the blob store has lost, or cut."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.disk import DiskLimits
 from crawler.hashed_file import hash_file
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope_facts import Hub
+from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db.encoder_models import Encoder
+from registry.db.lost_blobs import want_covers
 from registry.db.models import Cover
 from registry.refresh import losses
-from registry.refresh.pipeline import Pipeline
+from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.fetch import FetchStep
+from registry.refresh.steps.publish import PublishStep
+from registry.shared_blobs import SharedBlobStore
 from tests.registry.refresh.pipeline.facts import (
     EVERYTHING,
     NAMES,
     downloads,
     failures,
     get_adapter,
+    last_run,
     row_counts,
     states,
 )
@@ -40,6 +49,38 @@ def test_a_blob_that_was_lost_is_fetched_again(
     [message] = failures(progress).values()
     assert message.startswith("the blob store has no ")
 
+    assert failures(list(pipeline.refresh(source))) == {}
+    assert states(sessions) == dict.fromkeys(NAMES, "ready")
+
+
+def test_a_disk_without_room_for_copies_keeps_nothing_else_from_being_published(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    text_encoder: TextEncoder,
+    source: ModelScopeSource,
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    """The bucket has the files, and this machine is to read one that it has not."""
+    free = [10**12]
+    limits = DiskLimits(reserved_bytes=10**9, usage=lambda _: (10**12, 0, free[0]))
+    (tmp_path / "bucket").mkdir()
+    blobs = SharedBlobStore(settings.blobs, (tmp_path / "bucket").as_uri(), limits)
+    pipeline = Pipeline(sessions, blobs, settings, text_encoder)
+    hub.faults.wrong_sha256.add(hub.entries[3]["file"])
+    list(pipeline.refresh(source, steps=set(STEPS) - {PublishStep}))
+    hub.faults.wrong_sha256.clear()
+    list(pipeline.refresh(source, full=True, steps=(CrawlStep, FetchStep)))
+    owl = get_adapter(sessions, "owl").file_sha256
+    assert owl is not None
+    blobs.path(owl).unlink()
+
+    free[0] = 0
+    list(pipeline.refresh(source))
+
+    assert states(sessions) == dict.fromkeys(NAMES, "ready") | {"owl": "listed"}
+    assert "REGISTRY_RESERVED_BYTES" in (last_run(sessions).error or "")
+    free[0] = 10**12
     assert failures(list(pipeline.refresh(source))) == {}
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
 
@@ -74,6 +115,11 @@ def test_a_full_refresh_fetches_again_what_the_blob_store_lost(
     hub.requests.clear()
     assert failures(list(pipeline.refresh(source, full=True))) == {}
     assert downloads(hub) == []
+
+
+def test_covers_are_wanted_again_however_many_they_are(session: Session) -> None:
+    """A statement has 65,535 values at most."""
+    want_covers(session, range(70_000))
 
 
 def test_a_blob_store_that_lost_nearly_all_is_left_until_it_is_asked_for(
