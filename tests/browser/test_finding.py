@@ -225,6 +225,25 @@ def test_a_picture_is_dropped_on_any_page(
     assert names(page)[0] == "鹰"
 
 
+# A picture of the page is taken hold of, or let go.
+DRAG = """(name) => document.querySelector(".brand img").dispatchEvent(
+    new DragEvent(name, { bubbles: true, cancelable: true }))"""
+
+
+@pytest.mark.parametrize("path", ["/", "/folders"])
+def test_a_picture_of_the_page_itself_is_not_taken_for_one_that_is_dropped(
+    page: Page, path: str
+) -> None:
+    """Browsers list it among the files that are dragged."""
+    page.route("**/v1/folders/files*", lambda route: route.fulfill(status=202, json={}))
+    page.goto(path)
+    page.evaluate(DRAG, "dragstart")
+    assert not page.evaluate(DROP, [["icon.svg"], "image/svg+xml", [60]])
+
+    page.evaluate(DRAG, "dragend")
+    drop(page, "fox.txt", "text/plain", b"x")
+
+
 @pytest.mark.parametrize("path", ["/", "/fuse"])
 def test_what_is_dropped_and_no_picture_is_refused_where_one_is(page: Page, path: str) -> None:
     page.goto(path)

@@ -89,6 +89,18 @@ function namesFile(text, files) {
   return [...files].some((file) => text.trim().endsWith(file.name));
 }
 
+// What is dragged within the page, such as a picture of its own, which browsers list among files, is
+// for none of those who take what is dropped: they listen here too, and after this. What comes from
+// outside starts elsewhere.
+function startDragging() {
+  let isOwn = false;
+  document.addEventListener("dragstart", (event) => { isOwn = !event.defaultPrevented; });
+  document.addEventListener("dragend", () => { isOwn = false; });
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => { if (isOwn) event.stopImmediatePropagation(); });
+  }
+}
+
 // A picture, or a recipe, that is dropped or pasted anywhere on a page is searched for.
 function startPictures(form) {
   const input = form.querySelector('input[type="file"]');
@@ -307,5 +319,6 @@ startKeys();
 const otherLanguage = document.querySelector(".language");
 if (otherLanguage) startLanguage(otherLanguage);
 const noPicture = document.getElementById("no-picture");
+startDragging();
 // Own folders take files of another kind.
 if (!document.getElementById("drop")) startPictures(document.getElementById("by-picture") ?? pictureForm());
