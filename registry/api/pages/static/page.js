@@ -194,6 +194,25 @@ function takeKept() {
   }
 }
 
+// How long a form waits for its answer. Where the page stays after all, for a download or because
+// somebody stopped it, the form can be sent again then.
+const PATIENCE = 30_000;
+
+// Where an answer takes long, people press again: it would be done twice, or fail since it is done.
+// Of forms that scripts send themselves, the window hears when they have.
+function startSendingOnce() {
+  const sent = new Set();
+  window.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || (event.submitter?.formMethod || form.method) !== "post") return;
+    if (sent.has(form)) return event.preventDefault();
+    sent.add(form);
+    setTimeout(() => sent.delete(form), PATIENCE);
+  });
+  // The browser may bring a page back as it was left.
+  window.addEventListener("pageshow", () => sent.clear());
+}
+
 // `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
@@ -315,6 +334,7 @@ startCopying();
 const indexing = document.getElementById("indexing");
 if (indexing) startIndexing(indexing);
 startKeys();
+startSendingOnce();
 // What answers a form is in one language.
 const otherLanguage = document.querySelector(".language");
 if (otherLanguage) startLanguage(otherLanguage);
