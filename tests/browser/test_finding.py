@@ -115,6 +115,26 @@ def test_trigger_words_are_copied(page: Page, demo: Registry, eagle: int) -> Non
     assert page.evaluate("navigator.clipboard.readText()") == "eagle icon"
 
 
+def test_a_recipe_is_copied_over_plain_http_where_one_is(page: Page, drawn: int) -> None:
+    """Pages have no clipboard there. Who hears the page is spared to hear all that is copied."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.set_viewport_size({"width": 1280, "height": 300})
+    page.goto(f"/images/{drawn}")
+    button = page.locator("[data-copy]").first
+    button.scroll_into_view_if_needed()
+    scrolled = page.evaluate("scrollY")
+    button.click()
+
+    expect(button).to_be_focused()
+    assert page.evaluate("scrollY") == scrolled
+    expect(page.locator("#said")).to_have_text("Copied")
+    page.goto("/fuse")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.press("Control+V")
+    # Where it is pasted, it fills in how the image was made.
+    expect(prompt).to_have_value("an eagle")
+
+
 @pytest.fixture(scope="package")
 def cover_of_the_eagle(demo: Registry, eagle: int) -> Path:
     file = Path(demo.adapter(eagle).card.file_name).stem

@@ -43,16 +43,18 @@ function startCopying() {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
       // Clipboards need https or localhost; elsewhere this still works.
-      const area = document.createElement("textarea");
+      const area = Object.assign(document.createElement("textarea"), { className: "hidden" });
       area.value = button.dataset.copy;
-      document.body.append(area);
+      button.after(area);
       area.select();
       document.execCommand("copy");
       area.remove();
+      button.focus({ preventScroll: true });
     }
     if (label === button.dataset.copied) return;
     shown.textContent = button.dataset.copied;
-    say(`${button.dataset.copied}: ${button.dataset.copy}`);
+    // Whose it is, where the button says that; not all that was copied, which may be a whole recipe.
+    say(button.textContent);
     setTimeout(() => { shown.textContent = label; }, 1500);
   });
 }
