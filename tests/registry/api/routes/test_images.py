@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -646,6 +647,22 @@ def test_the_studio_works_without_javascript(client: TestClient, drawing: Regist
     assert "No other program is known to run demo-flux-tiny" in shown
     assert "http-equiv" not in shown
     assert "adapter=" in shown  # what it was drawn with, to be changed
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_is_changed_and_drawn_keeps_the_base_and_how_many_adapters(
+    client: TestClient, drawing: Registry, is_done: bool
+) -> None:
+    if is_done:
+        image = finished(client, k=5)
+    else:
+        image = ask(client, k=5, mode="gated")[0]["id"]
+        assert watch(client, image)[-1][0] == "failed"
+
+    [vary] = re.findall(r'href="(/fuse\?[^"]+)"', client.get(f"/images/{image}").text)
+    asked = parse_qs(urlsplit(html.unescape(vary)).query)
+    assert (asked["k"], asked["base_model"]) == (["5"], ["demo-flux-tiny"])
+    assert "<option selected>5</option>" in client.get(html.unescape(vary)).text
 
 
 def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
