@@ -203,6 +203,26 @@ def test_filters_are_links_with_counts(client: TestClient, registry: Registry) -
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "label"),
+    [
+        ("commercial=True", "May be used commercially: yes"),
+        ("commercial=T", "May be used commercially: yes"),
+        ("commercial=Off", "May be used commercially: no"),
+        ("fusable=yes", "Can be fused: yes"),
+        ("mature=Hide", "Mature: not marked mature"),
+        ("mature=+HIDE", "Mature: not marked mature"),
+    ],
+)
+def test_a_filter_is_called_by_what_it_was_read_as(
+    client: TestClient, registry: Registry, asked: str, label: str
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, licence="MIT")
+
+    assert f'title="Remove {label}"' in get_page(client, f"/?{asked}")
+
+
 def test_a_page_leads_to_the_next(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         for number in range(30):
