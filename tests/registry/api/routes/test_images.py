@@ -679,6 +679,20 @@ def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
     assert "http-equiv" not in page
 
 
+def test_without_javascript_a_page_with_fields_is_loaded_anew_only_by_who_asks_for_that(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    """What is ticked in it would be lost."""
+    [image] = ask(client)
+    link = '<noscript><p class="note"><a href="">Reload to see how far it is</a></p></noscript>'
+    page = client.get("/images").text
+    assert link in page
+    assert "http-equiv" not in page
+
+    client.post(f"/images/{image['id']}/cancel")
+    assert link not in client.get("/images").text
+
+
 def test_images_are_compared_drawn_again_and_deleted_on_pages(
     client: TestClient, drawing: Registry
 ) -> None:
