@@ -33,6 +33,8 @@ class AdapterDetail:
     version: str
     description: str
     file_size: int | None
+    # Else it was read here, and only where it is listed people find it.
+    is_kept: bool
     # Hashes by which Civitai and web UIs name a file; AutoV3 does not change with the header.
     autov2: str | None
     autov3: str | None
@@ -85,6 +87,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         version=adapter.version,
         description=adapter.description,
         file_size=None if file is None else file.size,
+        is_kept=file is not None and file.state == "stored",
         autov2=None if file is None else file.sha256[:10].upper(),
         autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
         verdict=None if file is None else file.verdict,

@@ -7,9 +7,11 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from registry.api.pages.render import SIZE_PATTERN
 from registry.api.pages.texts import PAGES, TEXTS
+from registry.db.models import File
 from registry.retrieval.given_values import SIZE
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -88,6 +90,21 @@ def test_only_https_pages_are_linked(
         adapter = add_adapter(session, page_url=url)
 
     assert (f'href="{url}"' in get_page(client, f"/adapters/{adapter.id}")) is shown
+
+
+@pytest.mark.parametrize(("state", "is_offered"), [("stored", True), ("dropped", False)])
+def test_a_file_that_is_not_kept_is_not_offered(
+    client: TestClient, registry: Registry, state: str, is_offered: bool
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session)
+        session.execute(update(File).values(state=state))
+
+    page = get_page(client, f"/adapters/{adapter.id}")
+
+    # The browser is left to show why there is none, if so: it would save the reason as the file.
+    assert (f'href="/v1/adapters/{adapter.id}/file">Download' in page) is is_offered
+    assert ("is not kept here: it is where it is listed" in page) is not is_offered
 
 
 def test_nothing_inline_and_nothing_from_elsewhere(client: TestClient, registry: Registry) -> None:
