@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from registry.db.claims import SOMEBODY
 from registry.db.drawn_covers import load_drawn
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, Cover, File
@@ -102,5 +103,5 @@ def _claim_of(adapter: Adapter) -> PersonsClaim | None:
     if adapter.claimed_base_model is None or adapter.claimed_at is None:
         return None
     return PersonsClaim(
-        adapter.claimed_base_model, adapter.claimed_by or "somebody", adapter.claimed_at
+        adapter.claimed_base_model, adapter.claimed_by or SOMEBODY, adapter.claimed_at
     )

@@ -19,6 +19,7 @@ from registry.api.pages.texts import Language, language_of
 from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import AnyCase, Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
+from registry.db.claims import SOMEBODY
 from registry.db.removals import REFUSAL
 from registry.fusion.options import MOST_ADAPTERS
 from registry.retrieval.cards import AdapterCard
@@ -192,6 +193,7 @@ def adapter_page(
         similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
         removal=REFUSAL,
+        somebody=SOMEBODY,
         duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )

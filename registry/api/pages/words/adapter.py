@@ -77,6 +77,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "claim": ("What it is for", "适用的基础模型"),
     "claim.is": ("{who} says: {base_model}.", "{who} 指定：{base_model}。"),
+    "claim.is.somebody": ("Somebody says: {base_model}.", "有人指定：{base_model}。"),
     "claim.withdraw": ("Take it back", "撤回"),
     "claim.ruled_out": (
         "This is not believed: the file's layers rule it out.",

@@ -14,7 +14,7 @@ from registry.api.pages.texts import PAGES, TEXTS
 from registry.db.models import File
 from registry.retrieval.given_values import SIZE
 from registry.service import Registry
-from tests.builders import add_adapter
+from tests.builders import LONG_AGO, add_adapter
 from tests.registry.api.conftest import add_cover
 from tests.registry.conftest import embed
 
@@ -105,6 +105,20 @@ def test_a_file_that_is_not_kept_is_not_offered(
     # The browser is left to show why there is none, if so: it would save the reason as the file.
     assert (f'href="/v1/adapters/{adapter.id}/file">Download' in page) is is_offered
     assert ("is not kept here: it is where it is listed" in page) is not is_offered
+
+
+@pytest.mark.parametrize("claimed_by", [None, "somebody"])
+def test_a_claim_of_whoever_gave_no_name_is_told_in_the_language_of_the_page(
+    client: TestClient, registry: Registry, claimed_by: str | None
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(
+            session, claimed_base_model="pony", claimed_by=claimed_by, claimed_at=LONG_AGO
+        )
+
+    page = f"/adapters/{adapter.id}"
+    assert "<p>Somebody says: pony." in get_page(client, page)
+    assert "<p>有人指定：pony。" in get_page(client, f"{page}?lang=zh")
 
 
 def test_nothing_inline_and_nothing_from_elsewhere(client: TestClient, registry: Registry) -> None:
