@@ -270,7 +270,13 @@ def test_a_form_of_many_faults_is_told_of_in_chinese(client: TestClient) -> None
 
 @pytest.mark.parametrize(
     ("other", "word"),
-    [("底模", "基础模型"), ("来源站", "模型站"), ("激活词", "触发词"), ("种子数", "随机种子")],
+    [
+        ("底模", "基础模型"),
+        ("来源站", "模型站"),
+        ("激活词", "触发词"),
+        ("种子数", "随机种子"),
+        ("目录", "文件夹"),
+    ],
 )
 def test_one_thing_has_one_chinese_word(other: str, word: str) -> None:
     said = [chinese for _, chinese in (*TEXTS.values(), *FILES, *ANSWERS)]

@@ -296,7 +296,7 @@ ANSWERS = (
     ),
     (
         "{path} cannot be added: write the whole path, from its root on.",
-        "无法添加 {path}：请填写从根目录开始的完整路径。",
+        "无法添加 {path}：请填写完整的绝对路径。",
     ),
     (
         "{path} cannot be added: no such file or directory.",
@@ -315,7 +315,7 @@ ANSWERS = (
     ("{path} is not among the folders that are watched.", "{path} 不在监视的文件夹之中。"),
     (
         "no folder is configured for base model {base}; set {setting}.",
-        "没有为基础模型 {base} 设置目录；请设置 {setting}。",
+        "没有为基础模型 {base} 设置文件夹；请设置 {setting}。",
     ),
     (
         "no adapter that is ready here has a file with the hash {sha256}.",
