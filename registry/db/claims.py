@@ -17,6 +17,9 @@ from registry.db.records import record_from_json, settle
 from registry.db.removals import is_removed
 from registry.errors import AdapterNotFoundError
 
+# Who says so, where nobody says who.
+SOMEBODY = "somebody"
+
 
 def load_beside(session: Session, hashes: Collection[str]) -> dict[str, Beside]:
     """Return what is said of files. Of several people, the last one who spoke is believed."""
@@ -40,7 +43,7 @@ def load_beside(session: Session, hashes: Collection[str]) -> dict[str, Beside]:
 
 def _beside(rows: Sequence[Row[Any]]) -> Beside:
     claims = [
-        person_says(row.claimed_base_model, row.claimed_by or "somebody")
+        person_says(row.claimed_base_model, row.claimed_by or SOMEBODY)
         for row in rows[:1]
         if row.claimed_base_model is not None
     ]
@@ -54,7 +57,7 @@ def _beside(rows: Sequence[Row[Any]]) -> Beside:
 
 def said_of(record: AdapterRecord, claimed: str | None, claimed_by: str | None) -> Beside:
     """Return what is said of an adapter whose file is not here yet."""
-    claims = [person_says(claimed, claimed_by or "somebody")] if claimed else []
+    claims = [person_says(claimed, claimed_by or SOMEBODY)] if claimed else []
     of_hub = claim_of_hub(record.base_model_words, record.hub)
     return Beside((*claims, of_hub) if of_hub else (*claims,), record.file.peft_config)
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from registry.db.claims import SOMEBODY
 from registry.db.drawn_covers import load_drawn
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, Cover, File
@@ -33,6 +34,8 @@ class AdapterDetail:
     version: str
     description: str
     file_size: int | None
+    # Else it was read here, and only where it is listed people find it.
+    is_kept: bool
     # Hashes by which Civitai and web UIs name a file; AutoV3 does not change with the header.
     autov2: str | None
     autov3: str | None
@@ -85,6 +88,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         version=adapter.version,
         description=adapter.description,
         file_size=None if file is None else file.size,
+        is_kept=file is not None and file.state == "stored",
         autov2=None if file is None else file.sha256[:10].upper(),
         autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
         verdict=None if file is None else file.verdict,
@@ -99,5 +103,5 @@ def _claim_of(adapter: Adapter) -> PersonsClaim | None:
     if adapter.claimed_base_model is None or adapter.claimed_at is None:
         return None
     return PersonsClaim(
-        adapter.claimed_base_model, adapter.claimed_by or "somebody", adapter.claimed_at
+        adapter.claimed_base_model, adapter.claimed_by or SOMEBODY, adapter.claimed_at
     )

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 from sqlalchemy import select
 
 from registry.db.models import Adapter, Caption
@@ -118,3 +118,32 @@ def test_no_button_waits_for_scripts_where_there_are_none(
 
         assert seen
         assert [one.inner_text() for one in seen if one.get_attribute("type") == "button"] == []
+
+
+def test_a_form_is_sent_once_until_its_answer_has_had_its_time(page: Page, drawn: int) -> None:
+    """Where the answer takes long, people press again, which would have the same done twice."""
+    asked: list[str] = []
+
+    # Which leaves the page where it is, as a download does.
+    def answer_nothing(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=204)
+
+    page.clock.install()
+    page.route("**/again", answer_nothing)
+    page.goto(f"/images/{drawn}")
+
+    def press_twice() -> int:
+        asked.clear()
+        for _ in range(2):
+            page.get_by_role("button", name="Draw it again").click()
+            page.evaluate("fetch('/healthz').then((answer) => answer.text())")
+        return len(asked)
+
+    assert press_twice() == 1
+    assert press_twice() == 0
+    # As a browser says that brings a page back.
+    page.evaluate("dispatchEvent(new Event('pageshow'))")
+    assert press_twice() == 1
+    page.clock.fast_forward("01:00")
+    assert press_twice() == 1

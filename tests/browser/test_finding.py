@@ -115,6 +115,26 @@ def test_trigger_words_are_copied(page: Page, demo: Registry, eagle: int) -> Non
     assert page.evaluate("navigator.clipboard.readText()") == "eagle icon"
 
 
+def test_a_recipe_is_copied_over_plain_http_where_one_is(page: Page, drawn: int) -> None:
+    """Pages have no clipboard there. Who hears the page is spared to hear all that is copied."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.set_viewport_size({"width": 1280, "height": 300})
+    page.goto(f"/images/{drawn}")
+    button = page.locator("[data-copy]").first
+    button.scroll_into_view_if_needed()
+    scrolled = page.evaluate("scrollY")
+    button.click()
+
+    expect(button).to_be_focused()
+    assert page.evaluate("scrollY") == scrolled
+    expect(page.locator("#said")).to_have_text("Copied")
+    page.goto("/fuse")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.press("Control+V")
+    # Where it is pasted, it fills in how the image was made.
+    expect(prompt).to_have_value("an eagle")
+
+
 @pytest.fixture(scope="package")
 def cover_of_the_eagle(demo: Registry, eagle: int) -> Path:
     file = Path(demo.adapter(eagle).card.file_name).stem
@@ -223,6 +243,25 @@ def test_a_picture_is_dropped_on_any_page(
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture or recipe")
     assert names(page)[0] == "鹰"
+
+
+# A picture of the page is taken hold of, or let go.
+DRAG = """(name) => document.querySelector(".brand img").dispatchEvent(
+    new DragEvent(name, { bubbles: true, cancelable: true }))"""
+
+
+@pytest.mark.parametrize("path", ["/", "/folders"])
+def test_a_picture_of_the_page_itself_is_not_taken_for_one_that_is_dropped(
+    page: Page, path: str
+) -> None:
+    """Browsers list it among the files that are dragged."""
+    page.route("**/v1/folders/files*", lambda route: route.fulfill(status=202, json={}))
+    page.goto(path)
+    page.evaluate(DRAG, "dragstart")
+    assert not page.evaluate(DROP, [["icon.svg"], "image/svg+xml", [60]])
+
+    page.evaluate(DRAG, "dragend")
+    drop(page, "fox.txt", "text/plain", b"x")
 
 
 @pytest.mark.parametrize("path", ["/", "/fuse"])

@@ -163,6 +163,15 @@ def test_what_is_found_too_late_is_not_shown(page: Page, eagle: int, meanwhile: 
     assert page.locator("#found li").all_inner_texts() == found
 
 
+def test_who_cancels_a_replacement_is_left_in_the_search_box(page: Page, eagle: int) -> None:
+    """The button that was pressed is gone."""
+    page.goto(f"/fuse?adapter={eagle}")
+    page.get_by_role("button", name="Replace 鹰").click()
+    page.get_by_role("button", name="Cancel").click()
+
+    expect(page.get_by_role("searchbox", name="Add an adapter")).to_be_focused()
+
+
 @pytest.mark.parametrize("key", ["Enter", "Escape"])
 def test_keys_of_an_input_method_neither_search_nor_end_it(
     page: Page, eagle: int, key: str
@@ -261,3 +270,22 @@ def test_keys_that_are_pressed_again_too_soon_draw_one_image(page: Page, is_held
     page.keyboard.down("Enter")
 
     assert page.evaluate("asked") == 1
+
+
+def test_keys_that_draw_leave_the_focus_where_it_was(page: Page) -> None:
+    """On the button, the next space of who types on would draw again."""
+    page.add_init_script(COUNTED % "true")
+    page.goto("/fuse?prompt=an+eagle")
+    button = page.get_by_role("button", name="Make the image")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    prompt.press("End")
+    prompt.press("Control+Enter")
+    expect(page.locator("#problem")).to_be_visible()
+    expect(button).to_be_enabled()
+    page.keyboard.press("Space")
+
+    expect(prompt).to_have_value("an eagle ")
+    assert page.evaluate("asked") == 1
+    button.press("Enter")
+    expect(button).to_be_enabled()
+    expect(button).to_be_focused()

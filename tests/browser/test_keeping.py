@@ -35,6 +35,14 @@ def test_a_favourite_is_kept_with_its_note_and_given_up(page: Page, eagle: int) 
     expect(star).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_star_is_pressed_as_often_as_one_likes(page: Page) -> None:
+    page.goto("/?q=eagle")
+    star = tile(page, "鹰").get_by_role("button", name="Favourite")
+    for marks in ("true", "false", "true", "false"):
+        star.click()
+        expect(star).to_have_attribute("aria-pressed", marks)
+
+
 @pytest.fixture
 def mature_eagle(demo: Registry, eagle: int) -> Iterator[int]:
     def rate(mature: bool | None) -> None:

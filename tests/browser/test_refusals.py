@@ -39,6 +39,20 @@ def test_each_file_that_a_proxy_refuses_says_so(page: Page) -> None:
     expect(page.locator("#sending li")).to_have_text([f"{name}: {NO_REASON}" for name in names])
 
 
+def test_a_file_that_is_lost_is_named_and_can_be_chosen_again(page: Page) -> None:
+    page.route("**/v1/folders/files*", lost)
+    page.goto("/folders")
+    chosen = page.locator("#drop input")
+    chosen.set_input_files([FilePayload(name="one.safetensors", mimeType="", buffer=b"x")])
+
+    expect(page.locator("#sending li")).to_have_text(
+        "one.safetensors: The connection to the registry was lost; see that it runs, then try "
+        "again."
+    )
+    # A browser tells of no choice that is the one before.
+    expect(chosen).to_have_value("")
+
+
 def test_a_recipe_that_a_proxy_refuses_says_so(page: Page) -> None:
     page.route("**/v1/search/picture", by_a_proxy)
     page.goto("/fuse")

@@ -15,8 +15,6 @@ SEVERAL: Sequence[FacetName] = (
     "base_model", "family", "author", "tag", "licence", "hub", "trainer",
 )  # fmt: skip
 YES_OR_NO: Sequence[str] = ("commercial", "trigger_words", "fusable", "favourite")
-# How people write that in an address.
-YES = ("true", "yes", "on", "1")
 # How many are shown before one asks for more.
 SHOWN = 6
 
@@ -104,7 +102,7 @@ def _sizes(least: int) -> dict[str, str]:
 
 def _label(name: str, value: str, language: Language) -> str:
     if name in YES_OR_NO:
-        return text_of(language, "yes" if value in YES else "no")
+        return text_of(language, "yes" if value == "true" else "no")
     if name == "hub" and value == "folder":
         return text_of(language, "hub.folder")
     if name == "mature":

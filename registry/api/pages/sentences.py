@@ -42,7 +42,7 @@ def _sentence(text: str) -> str | None:
         if match := pattern.fullmatch(text):
             said = match.groupdict()
             if (claim := said.get("claim")) is not None:
-                said["claim"] = _sentence(claim) or claim
+                said["claim"] = in_chinese(claim) or claim
             for name in SEVERAL & said.keys():
                 said[name] = AND.sub("、", said[name])
             return chinese.format(**said)

@@ -11,13 +11,12 @@ from registry.api.description import refusals
 from registry.api.forms import FormDep
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.adapters import AdapterDetailAnswer, ClaimRequest
+from registry.db.claims import SOMEBODY
 from registry.errors import NotRemovedError
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 # The form of an adapter's page, which works without JavaScript.
 page_router = APIRouter()
-
-SOMEBODY = "somebody"
 
 
 @router.put(

@@ -36,7 +36,12 @@ FILES: dict[Target, tuple[str, str]] = {
 }
 ZIP = "application/zip"
 EXPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
-    **refusals(NO_RECIPE, ExportError("no other program draws with demo-flux-tiny")),
+    **refusals(
+        NO_RECIPE,
+        ExportError(
+            "demo-flux-tiny has no text encoders of its own: no other program draws with it"
+        ),
+    ),
     200: {
         "description": "The text, under a name to save it by.",
         "content": {kind: {} for kind in dict.fromkeys(kind for kind, _ in FILES.values())},

@@ -50,6 +50,7 @@ COMPARED = {
 # What the page that fuses is filled in with, beside adapters.
 FIELDS = (
     "prompt", "negative_prompt", "kind", "mode", "seed", "steps", "guidance", "width", "height",
+    "k", "base_model",
 )  # fmt: skip
 
 
@@ -249,7 +250,10 @@ def _strength(used: Mapping[str, Any]) -> float:
 
 def vary_url(image: ImageAnswer) -> str:
     """Return the address of the page that fuses, filled in as for this image."""
-    said = image.recipe or image.asked.get("recipe") or image.asked
+    said = dict(image.asked)
+    if recipe := image.recipe or image.asked.get("recipe"):
+        # It tells all but how many adapters there may be.
+        said |= {**recipe, "base_model": recipe["base"]["name"]}
     fields = [(name, said[name]) for name in FIELDS if said.get(name) not in (None, "")]
     for used in said.get("adapters") or ():
         if used.get("id") is not None:

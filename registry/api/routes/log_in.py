@@ -23,7 +23,9 @@ router = APIRouter()
 # A path of this server with what is asked there: no other host, and nothing that browsers repair
 # into one, such as `//host`, `/\host` or a line break.
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
-MOST_NEXT_LETTERS = 4000
+# A prompt of 2000 Chinese signs is 18,000 long, each written like `%E7%8B%90`; all of it is written
+# so once more in the log-in's own address, which then is nearly as long as any may be.
+MOST_NEXT_LETTERS = 20_000
 
 
 def local_path(address: str) -> str:

@@ -13,12 +13,13 @@ from encoder.base_models.facts import variant_names
 from registry.api.deps import RegistryDep
 from registry.api.pages import likeness
 from registry.api.pages.addresses import Address
-from registry.api.pages.choices import choices_of, chosen_of
+from registry.api.pages.choices import YES_OR_NO, choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
 from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import AnyCase, Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
+from registry.db.claims import SOMEBODY
 from registry.db.removals import REFUSAL
 from registry.fusion.options import MOST_ADAPTERS
 from registry.retrieval.cards import AdapterCard
@@ -45,6 +46,8 @@ EXAMPLES = 6
 # Tags by which hubs sort models of any kind.
 OF_MODELS = frozenset(["diffusers", "lora", "safetensors", "text-to-image", "image-to-image"])
 FILTERS = tuple(FilterOptions.__annotations__)
+# People write these as they like: `True`, `yes`, `Hide`.
+ANY_SPELLING = (*YES_OR_NO, "mature")
 HAN = re.compile("[\u3400-\u9fff]")
 
 
@@ -88,7 +91,7 @@ def search_page(
 ) -> HTMLResponse:
     found, browsed, facets = _answered(registry, fields)
     likes = fields.likes()
-    address, language = _address(request), language_of(request)
+    address, language = _address(request, fields), language_of(request)
     return render(
         request,
         "search.html",
@@ -144,13 +147,13 @@ def _answered(
     return found, None, registry.facets(among=among)
 
 
-def _address(request: Request) -> Address:
-    """Return what is asked for, without what is empty or not ours."""
+def _address(request: Request, fields: SearchFields) -> Address:
+    """Return what is asked for, without what is empty or not ours, as this page's links say it."""
     ours = {"q", "sort", "seed", "cursor", *FILTERS, *likeness.NAMES}
     return Address(
         "/",
         tuple(
-            (name, value)
+            (name, str(getattr(fields, name)).lower() if name in ANY_SPELLING else value)
             for name, value in request.query_params.multi_items()
             if name in ours and value.strip()
         ),
@@ -190,6 +193,7 @@ def adapter_page(
         similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
         removal=REFUSAL,
+        somebody=SOMEBODY,
         duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )

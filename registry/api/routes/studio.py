@@ -41,7 +41,7 @@ class FuseFields(BaseModel):
     width: int | Literal[""] = ""
     height: int | Literal[""] = ""
     # How many adapters are chosen for the prompt where none is named, and of which base model.
-    k: int = Field(default=3, ge=1, le=3)
+    k: int = Field(default=3, ge=1, le=MOST_ADAPTERS)
     base_model: Text = ""
 
 

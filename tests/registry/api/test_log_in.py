@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
 import pytest
@@ -57,7 +57,17 @@ def with_cookie(client: TestClient, value: str) -> int:
     return other.get("/", headers={"Cookie": f"{cookie.name}={value}"}).status_code
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=fox&tag=cat", "/adapters/1", "/fuse", "/status"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/?q=fox&tag=cat",
+        "/adapters/1",
+        "/fuse",
+        "/status",
+        pytest.param(f"/fuse?prompt={quote('狐' * 2000)}&adapter=7", id="a long prompt"),
+    ],
+)
 def test_who_opens_a_page_is_led_to_the_log_in_and_back(
     visitor: TestClient, registry: Registry, path: str
 ) -> None:
@@ -141,7 +151,7 @@ def test_the_cookie_is_a_secret_of_its_own_out_of_scripts_reach(
         "",
         "/login?next=/login",
         "/logout",
-        "/" + "x" * 10_000,
+        "/" + "x" * 30_000,
     ],
 )
 def test_nobody_is_led_elsewhere(visitor: TestClient, registry: Registry, address: str) -> None:

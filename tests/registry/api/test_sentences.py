@@ -4,10 +4,13 @@ import ast
 import re
 from bisect import bisect_left
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import crawler
 import encoder
@@ -17,7 +20,16 @@ from registry.api.pages.sentences import SLOT, in_chinese
 from registry.api.pages.texts import TEXTS
 from registry.api.pages.words.said_in_answers import ANSWERS
 from registry.api.pages.words.said_of_files import FILES
-from registry.errors import AdapterNotFoundError
+from registry.api.recipes import read_recipe
+from registry.errors import AdapterNotFoundError, EncoderUnreadableError, NoFolderError
+from registry.fusion.errors import (
+    ComfyUIMissingFilesError,
+    CorruptAdapterError,
+    GatesMismatchError,
+    MissingGateError,
+    RecipeError,
+)
+from registry.fusion.recipe import PNG_KEY
 from registry.refresh.pipeline import STEPS
 from registry.retrieval.errors import PictureError, UnknownFilterValueError
 
@@ -53,7 +65,6 @@ def test_every_sentence_is_one_of_the_code(english: str) -> None:
 # They name what a client of the API has sent, and no page sends that; or quote another program.
 FOR_PROGRAMS = (
     "4096x4096 pixels", "ComfyUI refuses the workflow", "flux.1-dev draws sides", "limit is",
-    "no other program draws", "not a recipe of schema",
 )  # fmt: skip
 
 
@@ -141,6 +152,85 @@ def test_sentences_are_known_with_what_changes_in_them(english: str, chinese: st
     assert in_chinese(english) == chinese
 
 
+COMFYUI = "http://127.0.0.1:8188"
+GATES = [f"blocks.{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("error", "chinese"),
+    [
+        (
+            ComfyUIMissingFilesError(COMFYUI, ["fox.safetensors", "ink.safetensors"]),
+            f"ComfyUI（{COMFYUI}）缺少 fox.safetensors, ink.safetensors；请放入它的模型文件夹"
+            "（`autolora export RECIPE --files FILE.zip` 会按这些名字打包适配器）。",
+        ),
+        (
+            MissingGateError(GATES),
+            "blocks.0, blocks.1, blocks.2 等层（另有 2 层）没有门控；"
+            "请使用为该基础模型训练的门控，或选择融合方式“平均”（average）",
+        ),
+        (
+            MissingGateError(GATES[:1]),
+            "层 blocks.0 没有门控；请使用为该基础模型训练的门控，或选择融合方式“平均”（average）",
+        ),
+        (
+            GatesMismatchError("flux.1-dev", "sdxl-1.0"),
+            "门控适用于 'flux.1-dev'，而当前加载的是 'sdxl-1.0'",
+        ),
+        (
+            CorruptAdapterError("Paper Fox", "blocks.0"),
+            "适配器 'Paper Fox' 不能融合：层 'blocks.0' 含有 NaN 或无穷大的权重；请重新获取文件",
+        ),
+        (
+            EncoderUnreadableError("ridge-3", "sdxl-1.0", "it is cut"),
+            "无法读取编码器 ridge-3：它的检查点已损坏，或由其他版本写成（it is cut）。请用 "
+            "`autolora encoders add FILE` 登记本版本能读取的检查点，"
+            "或用 `autolora encoders rollback sdxl-1.0` 退回上一个。",
+        ),
+        (
+            NoFolderError("/root/loras", "permission denied"),
+            "无法添加 '/root/loras'：没有读取它的权限。",
+        ),
+        (
+            RecipeError(
+                "the recipe cannot be followed: adapter 'fox' (5f70bf18a086) is missing; "
+                "the gates are others"
+            ),
+            "无法按配方生成：缺少适配器 'fox'（5f70bf18a086）；门控与配方中的不同",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_pages_show_of_errors_is_known(error: Exception, chinese: str) -> None:
+    assert in_chinese(str(error)) == chinese
+
+
+def png(recipe: str = "") -> bytes:
+    """A picture of one pixel, which carries a recipe if one is given."""
+    chunks, buffer = PngInfo(), BytesIO()
+    if recipe:
+        chunks.add_text(PNG_KEY, recipe)
+    Image.new("RGB", (1, 1)).save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sent", "chinese"),
+    [
+        (b'{"a": 1}', "不是格式（schema）1 或 2 的配方：缺少 prompt"),
+        (png("{}"), "图片中的不是格式（schema）1 或 2 的配方：缺少 prompt"),
+        (png(), "发送的图片不含配方；它是否由其他程序另存过？"),
+        (b"GIF89a", "无法读取发送的内容：不是可识别的图片"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_chinese(sent: bytes, chinese: str) -> None:
+    """Anything may be dropped on a page."""
+    with pytest.raises(RecipeError) as raised:
+        read_recipe(sent)
+
+    assert in_chinese(str(raised.value)) == chinese
+
+
 @pytest.mark.parametrize("text", ["anything else", "no adapter has the " + "x" * 1000, ""])
 def test_what_is_not_known_is_left_as_it_is(text: str) -> None:
     assert in_chinese(text) is None
@@ -180,7 +270,13 @@ def test_a_form_of_many_faults_is_told_of_in_chinese(client: TestClient) -> None
 
 @pytest.mark.parametrize(
     ("other", "word"),
-    [("底模", "基础模型"), ("来源站", "模型站"), ("激活词", "触发词"), ("种子数", "随机种子")],
+    [
+        ("底模", "基础模型"),
+        ("来源站", "模型站"),
+        ("激活词", "触发词"),
+        ("种子数", "随机种子"),
+        ("目录", "文件夹"),
+    ],
 )
 def test_one_thing_has_one_chinese_word(other: str, word: str) -> None:
     said = [chinese for _, chinese in (*TEXTS.values(), *FILES, *ANSWERS)]

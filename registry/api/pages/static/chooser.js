@@ -172,9 +172,7 @@ function startChooser(chooser) {
     const made = filled("found-item", { id: adapter.id, name: adapter.name, base: adapter.base_model });
     showPicture(made.querySelector("img"), adapter.covers[0]?.thumbnail_url, adapter.mature);
     made.querySelector("button").addEventListener("click", () => {
-      if (!put(adapter)) return;
-      stopFinding();
-      text.focus();
+      if (put(adapter)) stopFinding();
     });
     return made;
   }
@@ -187,6 +185,8 @@ function startChooser(chooser) {
     tellNearness("");
     find("find-cancel").hidden = true;
     find("find-label").textContent = chooser.querySelector("#find").getAttribute("aria-label");
+    // The button that was pressed is gone.
+    text.focus();
   }
 
   // For each part of the prompt the adapter that suits it, with what it was chosen for.

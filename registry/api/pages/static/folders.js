@@ -79,7 +79,10 @@ function send(file) {
       } else refuseAnswer(line, file.name, request);
       done(isTaken && { line, name: file.name });
     });
-    request.addEventListener("error", () => { refuse(line, { detail: drop.dataset.lost }); done(); });
+    request.addEventListener("error", () => {
+      refuse(line, { detail: `${visible(file.name)}: ${drop.dataset.lost}` });
+      done();
+    });
     request.send(file);
   });
 }
@@ -92,7 +95,11 @@ async function sendAll(files) {
   follow();
 }
 
-drop.querySelector("input").addEventListener("change", (event) => sendAll([...event.target.files]));
+drop.querySelector("input").addEventListener("change", (event) => {
+  sendAll([...event.target.files]);
+  // A browser tells of no choice that is the one before.
+  event.target.value = "";
+});
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();

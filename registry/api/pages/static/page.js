@@ -43,16 +43,18 @@ function startCopying() {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
       // Clipboards need https or localhost; elsewhere this still works.
-      const area = document.createElement("textarea");
+      const area = Object.assign(document.createElement("textarea"), { className: "hidden" });
       area.value = button.dataset.copy;
-      document.body.append(area);
+      button.after(area);
       area.select();
       document.execCommand("copy");
       area.remove();
+      button.focus({ preventScroll: true });
     }
     if (label === button.dataset.copied) return;
     shown.textContent = button.dataset.copied;
-    say(`${button.dataset.copied}: ${button.dataset.copy}`);
+    // Whose it is, where the button says that; not all that was copied, which may be a whole recipe.
+    say(button.textContent);
     setTimeout(() => { shown.textContent = label; }, 1500);
   });
 }
@@ -87,6 +89,18 @@ function isComposing(event) {
 // copied there is only its name, as text.
 function namesFile(text, files) {
   return [...files].some((file) => text.trim().endsWith(file.name));
+}
+
+// What is dragged within the page, such as a picture of its own, which browsers list among files, is
+// for none of those who take what is dropped: they listen here too, and after this. What comes from
+// outside starts elsewhere.
+function startDragging() {
+  let isOwn = false;
+  document.addEventListener("dragstart", (event) => { isOwn = !event.defaultPrevented; });
+  document.addEventListener("dragend", () => { isOwn = false; });
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => { if (isOwn) event.stopImmediatePropagation(); });
+  }
 }
 
 // A picture, or a recipe, that is dropped or pasted anywhere on a page is searched for.
@@ -180,6 +194,25 @@ function takeKept() {
   } catch {
     return null;
   }
+}
+
+// How long a form waits for its answer. Where the page stays after all, for a download or because
+// somebody stopped it, the form can be sent again then.
+const PATIENCE = 30_000;
+
+// Where an answer takes long, people press again: it would be done twice, or fail since it is done.
+// Of forms that scripts send themselves, the window hears when they have.
+function startSendingOnce() {
+  const sent = new Set();
+  window.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || (event.submitter?.formMethod || form.method) !== "post") return;
+    if (sent.has(form)) return event.preventDefault();
+    sent.add(form);
+    setTimeout(() => sent.delete(form), PATIENCE);
+  });
+  // The browser may bring a page back as it was left.
+  window.addEventListener("pageshow", () => sent.clear());
 }
 
 // `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
@@ -303,9 +336,11 @@ startCopying();
 const indexing = document.getElementById("indexing");
 if (indexing) startIndexing(indexing);
 startKeys();
+startSendingOnce();
 // What answers a form is in one language.
 const otherLanguage = document.querySelector(".language");
 if (otherLanguage) startLanguage(otherLanguage);
 const noPicture = document.getElementById("no-picture");
+startDragging();
 // Own folders take files of another kind.
 if (!document.getElementById("drop")) startPictures(document.getElementById("by-picture") ?? pictureForm());

@@ -88,6 +88,7 @@ function startStudio(form) {
     // Keys send the form whatever its button says.
     if (button.disabled) return;
     startAnew();
+    const focused = document.activeElement;
     button.disabled = true;
     try {
       const wanted = JSON.stringify(request(form));
@@ -102,7 +103,8 @@ function startStudio(form) {
       fail(asProblem(error));
     }
     button.disabled = false;
-    button.focus({ preventScroll: true });
+    // Who pressed it lost the focus to nothing; who is elsewhere stays there.
+    if (document.activeElement === document.body) focused.focus({ preventScroll: true });
   });
 
   async function giveUp(id) {

@@ -21,6 +21,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "file": ("File", "文件"),
     "size": ("Size", "大小"),
     "download": ("Download", "下载"),
+    "download.elsewhere": (
+        "The file was read and is not kept here: it is where it is listed.",
+        "文件读取后没有保留在这里，请到其来源处获取。",
+    ),
     "copy": ("Copy", "复制"),
     "copy.words": ("Copy trigger words", "复制触发词"),
     "copy.tag": ("Copy <lora:…>", "复制 <lora:…>"),
@@ -73,6 +77,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "claim": ("What it is for", "适用的基础模型"),
     "claim.is": ("{who} says: {base_model}.", "{who} 指定：{base_model}。"),
+    "claim.is.somebody": ("Somebody says: {base_model}.", "有人指定：{base_model}。"),
     "claim.withdraw": ("Take it back", "撤回"),
     "claim.ruled_out": (
         "This is not believed: the file's layers rule it out.",

@@ -156,7 +156,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.no_base": (
         "No image can be made here: REGISTRY_BASE_MODELS names no folder for {name}. Start the "
         "server with REGISTRY_BASE_MODELS={setting}.",
-        "无法生成图片：REGISTRY_BASE_MODELS 中没有 {name} 的目录。"
+        "无法生成图片：REGISTRY_BASE_MODELS 中没有 {name} 的文件夹。"
         "请设置 REGISTRY_BASE_MODELS={setting} 后重新启动服务器。",
     ),
 }

@@ -3,9 +3,9 @@
 TEXTS: dict[str, tuple[str, str]] = {
     "folders": ("My own files", "我自己的文件"),
     "folders.more": (
-        "Folders of this machine are read and watched, never written to. What changes in them is "
-        "indexed by itself.",
-        "系统只读取并监视本机文件夹，不会写入。文件夹有变化时会自动更新索引。",
+        "Folders of this machine are read and watched, never written to but for what you move to "
+        "the trash. What changes in them is indexed by itself.",
+        "系统只读取并监视本机文件夹，不会写入（移到回收站除外）。文件夹有变化时会自动更新索引。",
     ),
     "folders.path": ("A folder on this machine, the whole path", "本机文件夹的完整路径"),
     "folders.add": ("Add folder", "添加文件夹"),

@@ -31,6 +31,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.log_in": ("Log in with a token", "用令牌登录"),
     "indexing": ("Adapters are being indexed: {step}", "正在建立索引：{step}"),
     "indexing.done": ("Indexing is done. Show what came", "索引已完成，点击查看"),
+    "reload": ("Reload to see how far it is", "刷新页面以查看进度"),
     "language": ("Language", "语言"),
     "footer": ("{n} adapters ready", "{n} 个适配器可用"),
     "footer.one": ("1 adapter ready", "1 个适配器可用"),

@@ -121,6 +121,76 @@ ANSWERS = (
         "ComfyUI（{url}）没有响应（{cause}）；请确认它在运行，且 REGISTRY_COMFYUI_URL 是它的地址。",
     ),
     ("ComfyUI at {url} refuses the workflow: {cause}", "ComfyUI（{url}）拒绝了工作流：{cause}"),
+    (
+        "ComfyUI at {url} lacks {files}; put them into its models folder "
+        "(`autolora export RECIPE --files FILE.zip` packs adapters under these names).",
+        "ComfyUI（{url}）缺少 {files}；请放入它的模型文件夹"
+        "（`autolora export RECIPE --files FILE.zip` 会按这些名字打包适配器）。",
+    ),
+    ("ComfyUI is not known to run {base}", "没有已知的方法让 ComfyUI 运行 {base}"),
+    (
+        "{base} has no text encoders of its own: no other program draws with it",
+        "{base} 没有自己的文本编码器，其他程序无法用它生成图片",
+    ),
+    ("no other program is known to draw with {kind}", "没有已知的其他程序能用 {kind} 生成图片"),
+    # What is wrong with a recipe, or with what it asks for.
+    (
+        "image {id} has no recipe: it is a sheet, or was not finished",
+        "图片 {id} 没有配方：它是对比图或网格图，或者没有完成",
+    ),
+    ("not a recipe of schema 1 or 2: {claim}", "不是格式（schema）1 或 2 的配方：{claim}"),
+    (
+        "what was sent is not a recipe of schema 1 or 2: {claim}",
+        "图片中的不是格式（schema）1 或 2 的配方：{claim}",
+    ),
+    ("{field}: Field required", "缺少 {field}"),
+    (
+        "what was sent carries no recipe; was it saved by another program?",
+        "发送的图片不含配方；它是否由其他程序另存过？",
+    ),
+    (
+        "what was sent has more pixels than any image of ours",
+        "发送的图片的像素数超过这里生成的任何图片",
+    ),
+    (
+        "what was sent cannot be read: cannot identify image file",
+        "无法读取发送的内容：不是可识别的图片",
+    ),
+    ("what was sent cannot be read: {why}", "无法读取发送的内容：{why}"),
+    (
+        "this server draws up to {n} steps and {size} pixels a side; the recipe has {steps} steps "
+        "and {width} x {height} pixels. `autolora fuse --recipe` draws it.",
+        "本服务器最多 {n} 步，每边最多 {size} 像素；配方中是 {steps} 步、{width} x {height} 像素。"
+        "可用 `autolora fuse --recipe` 生成。",
+    ),
+    ("the recipe cannot be followed: {claim}", "无法按配方生成：{claim}"),
+    ("adapter {name} ({sha256}) is missing", "缺少适配器 {name}（{sha256}）"),
+    (
+        "adapter {name} is scaled by {here} here, by {there} there: its {file} is another",
+        "适配器 {name} 在这里的缩放为 {here}，配方中为 {there}：{file} 不同",
+    ),
+    ("the base {base} has other files than it had", "基础模型 {base} 的文件与配方中的不同"),
+    ("the gates are others", "门控与配方中的不同"),
+    (
+        "adapter {name} has {n} leanings, and the gates ask for {all}",
+        "适配器 {name} 有 {n} 个倾向值，而门控需要 {all} 个",
+    ),
+    # What is wrong with gates and with adapters, once they are loaded.
+    ("the gates are for {got}, and {base} is loaded", "门控适用于 {got}，而当前加载的是 {base}"),
+    (
+        "no gate for layer {layers} and {n} more; use gates trained for this base, "
+        "or mode 'average'",
+        "{layers} 等层（另有 {n} 层）没有门控；请使用为该基础模型训练的门控，"
+        "或选择融合方式“平均”（average）",
+    ),
+    (
+        "no gate for layer {layers}; use gates trained for this base, or mode 'average'",
+        "层 {layers} 没有门控；请使用为该基础模型训练的门控，或选择融合方式“平均”（average）",
+    ),
+    (
+        "layer {layer} holds NaN or infinite weights; fetch the file again",
+        "层 {layer} 含有 NaN 或无穷大的权重；请重新获取文件",
+    ),
     ("This needs a token of the scope {scope}.", "此操作需要带 {scope} 权限的令牌。"),
     ("This token is not known here, or was revoked.", "令牌无效，或已被撤销。"),
     ("Too many {what} from here; ask again in {n} s.", "请求过多，请在 {n} 秒后再试。"),
@@ -226,13 +296,14 @@ ANSWERS = (
     ),
     (
         "{path} cannot be added: write the whole path, from its root on.",
-        "无法添加 {path}：请填写从根目录开始的完整路径。",
+        "无法添加 {path}：请填写完整的绝对路径。",
     ),
     (
         "{path} cannot be added: no such file or directory.",
         "无法添加 {path}：文件夹不存在。",
     ),
     ("{path} cannot be added: not a directory.", "无法添加 {path}：它不是文件夹。"),
+    ("{path} cannot be added: permission denied.", "无法添加 {path}：没有读取它的权限。"),
     (
         "{name} is not taken: only files called something.safetensors are taken.",
         "未接收 {name}：只接收 .safetensors 文件。",
@@ -244,7 +315,7 @@ ANSWERS = (
     ("{path} is not among the folders that are watched.", "{path} 不在监视的文件夹之中。"),
     (
         "no folder is configured for base model {base}; set {setting}.",
-        "没有为基础模型 {base} 设置目录；请设置 {setting}。",
+        "没有为基础模型 {base} 设置文件夹；请设置 {setting}。",
     ),
     (
         "no adapter that is ready here has a file with the hash {sha256}.",
@@ -378,6 +449,19 @@ ANSWERS = (
         "`autolora encoders rollback {base}`.",
         "编码器 {name} 的检查点不在文件库中。请用 `autolora encoders add FILE` 重新登记，"
         "或用 `autolora encoders rollback {base}` 退回上一个。",
+    ),
+    (
+        "encoder {name} cannot be read: its checkpoint is damaged, or was written by another "
+        "version ({why}). Register one that this version reads by `autolora encoders add FILE`, "
+        "or go back to the one before by `autolora encoders rollback {base}`.",
+        "无法读取编码器 {name}：它的检查点已损坏，或由其他版本写成（{why}）。请用 "
+        "`autolora encoders add FILE` 登记本版本能读取的检查点，"
+        "或用 `autolora encoders rollback {base}` 退回上一个。",
+    ),
+    (
+        "the database's schema is at {here} and this server knows {known}; restart it with the "
+        "version that migrated the database",
+        "数据库结构的版本是 {here}，而本服务器认识的是 {known}；请改用迁移数据库的那个版本重新启动",
     ),
     (
         "The vision model did not describe the picture; see the log.",

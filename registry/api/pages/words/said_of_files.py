@@ -30,6 +30,7 @@ FILES = (
     ("{claim}, which its layers rule out", "{claim}，但与层结构矛盾"),
     ("{hub} lists it for {base}", "{hub} 将其列为 {base}"),
     ("you say {base}", "你指定为 {base}"),
+    ("somebody says {base}", "有人指定为 {base}"),
     ("{who} says {base}", "{who} 注明为 {base}"),
     # Why it is refused.
     (

@@ -107,7 +107,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "empty": ("Nothing is indexed yet", "索引中还没有内容"),
     "empty.more": (
         "Run this on the machine of the registry to crawl a hub; then reload this page.",
-        "在本机运行下面的命令来抓取模型站，然后刷新本页。",
+        "请在运行本模型库的机器上执行下面的命令来抓取模型站，然后刷新本页。",
     ),
     "empty.folders": ("Or add files of your own", "或添加你自己的文件"),
     "signal.weights": ("Weights", "权重"),

@@ -474,9 +474,14 @@ def test_how_far_a_refresh_is_is_told_unless_it_was_killed(
         assert client.get("/v1/runs").json()["items"][0]["state"] == "running"
         page = client.get("/").text
         assert "1 / 2" in page
+        # Not by itself where there are no scripts: what is in its fields would be lost.
+        page = client.get("/folders").text
+        assert '<a href="">Reload to see how far it is</a>' in page
+        assert "http-equiv" not in page
 
     # Whoever was at it let go, and its row is open still.
     assert folders_of(client)[0]["step"] is None
+    assert "Reload to see" not in client.get("/folders").text
     run = client.get("/v1/runs").json()["items"][0]
     assert (run["state"], run["step"]) == ("interrupted", None)
     [hub] = client.get("/v1/status").json()["hubs"]

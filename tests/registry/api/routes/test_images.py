@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -648,6 +649,22 @@ def test_the_studio_works_without_javascript(client: TestClient, drawing: Regist
     assert "adapter=" in shown  # what it was drawn with, to be changed
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_is_changed_and_drawn_keeps_the_base_and_how_many_adapters(
+    client: TestClient, drawing: Registry, is_done: bool
+) -> None:
+    if is_done:
+        image = finished(client, k=5)
+    else:
+        image = ask(client, k=5, mode="gated")[0]["id"]
+        assert watch(client, image)[-1][0] == "failed"
+
+    [vary] = re.findall(r'href="(/fuse\?[^"]+)"', client.get(f"/images/{image}").text)
+    asked = parse_qs(urlsplit(html.unescape(vary)).query)
+    assert (asked["k"], asked["base_model"]) == (["5"], ["demo-flux-tiny"])
+    assert "<option selected>5</option>" in client.get(html.unescape(vary)).text
+
+
 def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
     client: TestClient, drawing: Registry, busy: threading.Event
 ) -> None:
@@ -660,6 +677,20 @@ def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
     page = client.get(f"/images/{image['id']}").text
     assert "Stopped before it was done" in page
     assert "http-equiv" not in page
+
+
+def test_without_javascript_a_page_with_fields_is_loaded_anew_only_by_who_asks_for_that(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    """What is ticked in it would be lost."""
+    [image] = ask(client)
+    link = '<noscript><p class="note"><a href="">Reload to see how far it is</a></p></noscript>'
+    page = client.get("/images").text
+    assert link in page
+    assert "http-equiv" not in page
+
+    client.post(f"/images/{image['id']}/cancel")
+    assert link not in client.get("/images").text
 
 
 def test_images_are_compared_drawn_again_and_deleted_on_pages(

@@ -7,12 +7,14 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from registry.api.pages.render import SIZE_PATTERN
 from registry.api.pages.texts import PAGES, TEXTS
+from registry.db.models import File
 from registry.retrieval.given_values import SIZE
 from registry.service import Registry
-from tests.builders import add_adapter
+from tests.builders import LONG_AGO, add_adapter
 from tests.registry.api.conftest import add_cover
 from tests.registry.conftest import embed
 
@@ -88,6 +90,35 @@ def test_only_https_pages_are_linked(
         adapter = add_adapter(session, page_url=url)
 
     assert (f'href="{url}"' in get_page(client, f"/adapters/{adapter.id}")) is shown
+
+
+@pytest.mark.parametrize(("state", "is_offered"), [("stored", True), ("dropped", False)])
+def test_a_file_that_is_not_kept_is_not_offered(
+    client: TestClient, registry: Registry, state: str, is_offered: bool
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session)
+        session.execute(update(File).values(state=state))
+
+    page = get_page(client, f"/adapters/{adapter.id}")
+
+    # The browser is left to show why there is none, if so: it would save the reason as the file.
+    assert (f'href="/v1/adapters/{adapter.id}/file">Download' in page) is is_offered
+    assert ("is not kept here: it is where it is listed" in page) is not is_offered
+
+
+@pytest.mark.parametrize("claimed_by", [None, "somebody"])
+def test_a_claim_of_whoever_gave_no_name_is_told_in_the_language_of_the_page(
+    client: TestClient, registry: Registry, claimed_by: str | None
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(
+            session, claimed_base_model="pony", claimed_by=claimed_by, claimed_at=LONG_AGO
+        )
+
+    page = f"/adapters/{adapter.id}"
+    assert "<p>Somebody says: pony." in get_page(client, page)
+    assert "<p>有人指定：pony。" in get_page(client, f"{page}?lang=zh")
 
 
 def test_nothing_inline_and_nothing_from_elsewhere(client: TestClient, registry: Registry) -> None:
@@ -201,6 +232,26 @@ def test_filters_are_links_with_counts(client: TestClient, registry: Registry) -
     assert re.search(
         r'chosen-value"[^>]*><span class="value">ann</span> <span class="count">3<', page
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "label"),
+    [
+        ("commercial=True", "May be used commercially: yes"),
+        ("commercial=T", "May be used commercially: yes"),
+        ("commercial=Off", "May be used commercially: no"),
+        ("fusable=yes", "Can be fused: yes"),
+        ("mature=Hide", "Mature: not marked mature"),
+        ("mature=+HIDE", "Mature: not marked mature"),
+    ],
+)
+def test_a_filter_is_called_by_what_it_was_read_as(
+    client: TestClient, registry: Registry, asked: str, label: str
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, licence="MIT")
+
+    assert f'title="Remove {label}"' in get_page(client, f"/?{asked}")
 
 
 def test_a_page_leads_to_the_next(client: TestClient, registry: Registry) -> None:
