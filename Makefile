@@ -48,7 +48,7 @@ base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, about two 
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
 	@$(BIN)/python -m demo.decoder
 
-zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 3.5 hours on 2 cores; needs npm
+zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 4 hours on 2 cores and 6.4 GB; needs npm
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base || cp -r demo/data/base demo/build/base
 	@$(SIDE_BY_SIDE) demo.zoo
