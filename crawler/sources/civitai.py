@@ -4,6 +4,7 @@ The hub sorts by when a model's last version was published. What changes otherwi
 licences) does not surface there: `list_again` looks at what is known, bit by bit.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,8 @@ BATCH = 25
 MAX_DETAILS = 4
 _MAX_PAGES = 100_000
 _MOST_REFUSED = 100
+# When the last version of the model that a cursor names was published, and its number.
+_CURSOR = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,3})?\|(\d{1,18})")
 T = TypeVar("T")
 # The hub's names of base models that it was seen to filter by; it refuses others.
 BASES = (
@@ -185,7 +188,7 @@ class CivitaiSource(HubSource):
             following = as_dict(answer.get("metadata")).get("nextCursor")
             if not isinstance(following, str | int) or not following:
                 return
-            cursor = [("cursor", str(following))]
+            cursor = [("cursor", beginning_with(str(following)))]
         raise SourceError(f"Civitai lists more than {_MAX_PAGES} pages, more than it has")
 
     def _read_page(
@@ -291,3 +294,18 @@ class CivitaiSource(HubSource):
             images = as_list(told.get("images")) or version.get("images")
             return read({**told, **version, "images": images})
         return records
+
+
+def beginning_with(cursor: str) -> str:
+    """Return the cursor of a page that begins with the model that the hub's own cursor names.
+
+    The hub takes that model off the end of a page, and goes on after it [1]: it would never be
+    listed. It also reads ".5" as 5 milliseconds. A hub without this fault lists one model twice.
+
+    - [1] https://github.com/civitai/civitai/issues/1372
+    """
+    match = _CURSOR.fullmatch(cursor)
+    if not match:
+        return cursor
+    time, fraction, number = match.groups(default="")
+    return f"{time}{fraction and fraction.ljust(4, '0')}|{int(number) + 1}"

@@ -11,11 +11,12 @@ import re
 import sys
 import uuid
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from demo.hub.facts import ELSEWHERE, Entry, HubFacts, iso_time
+from demo.hub.facts import ELSEWHERE, Entry, HubFacts, iso_time, updated_at
 from demo.hub.handler import HubHandler, Query
 from demo.hub.server import run, serve_hub
 from demo.hub.whims import Whim
@@ -45,9 +46,14 @@ class CivitaiHub(HubFacts):
         return models
 
     def page(self, query: Query, whim: Whim | None) -> dict[str, Any]:
-        """Return a page of models, by when their last version was published."""
-        models = self.newest_first(self.whims.listed(whim, self.repos()))
-        items = [self.model(number, versions, whim) for number, versions in models]
+        """Return a page of models, by when their last version was published.
+
+        The cursor names the model that did not fit on a page, and the next page begins after it.
+        """
+        repos = self.whims.listed(whim, self.repos())
+        places = {int(number): _place(number, versions) for number, versions in repos.items()}
+        items = [self.model(number, versions, whim) for number, versions in repos.items()]
+        items.sort(key=lambda item: places[item["id"]], reverse=True)
         if ids := query.get("ids"):
             wanted = ids[0].split(",")
             return {"items": [i for i in items if str(i["id"]) in wanted], "metadata": {}}
@@ -57,18 +63,22 @@ class CivitaiHub(HubFacts):
         else:
             items = [item for item in items if _is_asked_for(item, query)]
         size = min(int(query.get("limit", ["100"])[0]), _MAX_PAGE_SIZE)
-        start = self.whims.start(whim, int(query.get("cursor", ["0"])[0].rpartition("|")[2]))
+        start = 0
+        if cursor := query.get("cursor"):
+            before = _read_cursor(cursor[0])
+            start = sum(places[item["id"]] >= before for item in items)
+        start = self.whims.start(whim, start)
         chosen = self.whims.page(whim, items[start : start + size])
         metadata: dict[str, Any] = {"pageSize": size}
         if start + size < len(items):
             asked = [(key, value) for key in query for value in query[key] if key != "cursor"]
-            cursor = f"newest|{start + size}"
+            following = "{}|{}".format(*places[items[start + size]["id"]])
             host = self.endpoint
             if whim == "other host":
                 self.whims.count(whim)
                 host = ELSEWHERE
-            address = f"{host}/api/v1/models?{urlencode([*asked, ('cursor', cursor)])}"
-            metadata |= {"nextCursor": cursor, "nextPage": address}
+            address = f"{host}/api/v1/models?{urlencode([*asked, ('cursor', following)])}"
+            metadata |= {"nextCursor": following, "nextPage": address}
         return {"items": chosen, "metadata": metadata}
 
     def model(self, number: str, versions: list[Entry], whim: Whim | None) -> dict[str, Any]:
@@ -187,6 +197,16 @@ class CivitaiHub(HubFacts):
             "onSite": False,
             "remixOfId": None,
         }
+
+
+def _place(number: str, versions: list[Entry]) -> tuple[datetime, int]:
+    """Return what models are sorted by, as the hub's database has it."""
+    return datetime.fromtimestamp(updated_at(versions), UTC).replace(tzinfo=None), int(number)
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    time, _, number = cursor.partition("|")
+    return datetime.fromisoformat(time), int(number)
 
 
 def _is_asked_for(item: dict[str, Any], query: Query) -> bool:

@@ -12,7 +12,7 @@ from crawler.errors import AccessDeniedError, AddressRefusedError, HashMismatchE
 from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, SweptSource
-from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
+from crawler.sources.civitai import MAX_DETAILS, CivitaiSource, beginning_with
 from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
@@ -404,6 +404,50 @@ def test_a_hub_that_ignores_what_is_asked_for_is_left(
         list(source.list_adapters())
 
 
+def test_models_of_one_moment_are_all_listed(hub: CivitaiHub, source: CivitaiSource) -> None:
+    for entry in hub.entries:
+        entry["updated_at"] = FIRST_DAY
+
+    assert names(records(source)) == NAMES
+
+
+def test_a_hub_whose_pages_begin_with_the_model_of_the_cursor_lists_the_same(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes twice counts once."""
+    page = hub.page
+
+    def mended(query: dict[str, list[str]], whim: Any) -> dict[str, Any]:
+        if "cursor" in query:
+            query = query | {"cursor": [beginning_with(query["cursor"][0])]}
+        return page(query, whim)
+
+    for entry in hub.entries:
+        entry["updated_at"] = FIRST_DAY
+    monkeypatch.setattr(hub, "page", mended)
+
+    assert names(records(source)) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("told", "asked_for"),
+    [
+        ("2026-05-19 02:35:02.526|41", "2026-05-19 02:35:02.526|42"),
+        # The hub takes the digits for milliseconds.
+        ("2026-05-19 02:35:02.5|41", "2026-05-19 02:35:02.500|42"),
+        ("2026-05-19 02:35:02.07|41", "2026-05-19 02:35:02.070|42"),
+        ("2026-05-19 02:35:02|41", "2026-05-19 02:35:02|42"),
+        ("2026-05-19T02:35:02.526Z", "2026-05-19T02:35:02.526Z"),
+        ("|41", "|41"),
+        ("41", "41"),
+    ],
+)
+def test_a_page_begins_with_the_model_that_did_not_fit_on_the_one_before(
+    told: str, asked_for: str
+) -> None:
+    assert beginning_with(told) == asked_for
+
+
 def test_a_cursor_that_goes_round_is_left(
     hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,7 +455,7 @@ def test_a_cursor_that_goes_round_is_left(
     monkeypatch.setattr(
         hub,
         "page",
-        lambda query, whim: page({**query, "cursor": ["0"]}, whim),
+        lambda query, whim: page(query | {"cursor": []}, whim),
     )
 
     with pytest.raises(SourceError, match="repeats itself"):
