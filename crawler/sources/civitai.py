@@ -31,6 +31,7 @@ from crawler.sources.civitai_detail import (
     changed_at,
     has_no_adapter,
     is_lora,
+    is_mature,
     read_listed,
     read_model_id,
     read_version,
@@ -110,7 +111,9 @@ class CivitaiSource(HubSource):
             SourceError: the hub is down, or answers in a way that we do not know.
         """
         since, refused = self._filters.since(updated_since), list[Refusal]()
-        found = changed_since(NAMES.title, self._pages(refused), since)
+        found: dict[str, datetime] = {}
+        for nsfw in ("true",) if self._filters.mature else ("true", "false"):
+            found |= changed_since(NAMES.title, self._pages(nsfw, refused), since)
         yield from refused
         items = self._with_facts(oldest_first(found))
         yield from read_each(HUB, items, self._read_model, self.wants)
@@ -166,14 +169,18 @@ class CivitaiSource(HubSource):
             )
         return answer
 
-    def _pages(self, refused: list[Refusal]) -> Iterator[list[ListedItem]]:
-        """Yield pages as the hub's cursor leads; the address that it gives may be another host."""
+    def _pages(self, nsfw: str, refused: list[Refusal]) -> Iterator[list[ListedItem]]:
+        """Yield pages as the hub's cursor leads; the address that it gives may be another host.
+
+        With `nsfw` "true" they have models of all levels, without those that are flagged as showing
+        minors or bear tags that the hub bans beside such levels; with "false" all that is rated PG.
+        """
         question = [
             ("limit", str(self._page_size)),
             *(("types", kind) for kind in TYPES),
             ("sort", "Newest"),
             ("period", "AllTime"),
-            ("nsfw", "false" if self._filters.mature is False else "true"),
+            ("nsfw", nsfw),
             *(("baseModels", base) for base in self._filters.bases_among(BASES)),
         ]
         if len(self._filters.tags) == 1:
@@ -216,9 +223,11 @@ class CivitaiSource(HubSource):
     def _may_want(self, item: Mapping[str, Any]) -> bool:
         """Tell by the listing what need not be asked for. Some are listed before they are whole."""
         words, downloads = base_model_words(item), as_dict(item.get("stats")).get("downloadCount")
+        levels = [is_mature(item, version) for version in versions_of(item)]
         return (
             (downloads is None or as_count(downloads) >= self._filters.min_downloads)
             and (not words or any(map(self._filters.wants_base, words)))
+            and (not levels or any(map(self._filters.wants_maturity, levels)))
             and self._filters.wants_tags(clean_words(as_list(item.get("tags"))))
         )
 

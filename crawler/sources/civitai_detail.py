@@ -200,7 +200,7 @@ def read_version(
         tags=clean_words(as_list(facts.get("tags"))),
         base_model_words=clean_words([version.get("baseModel")]),
         licence=_licence(facts),
-        mature=_is_mature(facts, version),
+        mature=is_mature(facts, version),
         downloads=as_count(stats.get("downloadCount")),
         created_at=find_iso_time(version.get("createdAt")) or published or listed.updated_at,
         updated_at=listed.updated_at,
@@ -260,7 +260,8 @@ def _reserved(
     return "", None
 
 
-def _is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
+def is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
+    """Return whether a model's version is for adults only; None where it is not rated yet."""
     return civitai_maturity(facts.get("nsfw"), version.get("nsfwLevel"), facts.get("nsfwLevel"))
 
 

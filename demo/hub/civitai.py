@@ -2,7 +2,8 @@
 
 Serves a folder: `listing.json` (see `HubFacts`) and the files that it names. Of an entry it also
 knows, each as the hub says it: `mode`, `usageControl`, `paidAccess`, `earlyAccessEndsAt`, `nsfw`,
-`nsfwLevel` and `allowCommercialUse`. Entries with the same model_id are versions of one model.
+`nsfwLevel`, `minor` and `allowCommercialUse`. Entries with the same model_id are versions of one
+model.
 
     python -m demo.hub.civitai FOLDER --port 8090
 """
@@ -12,6 +13,8 @@ import sys
 import uuid
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -30,7 +33,9 @@ _COVER = re.compile(r"/account/[^/]+/[^/]+/(\d+)-(\d+)\.\w+")
 _MAX_PAGE_SIZE = 100
 # What is said of a version and of a model, where an entry does.
 _OF_VERSION = ("usageControl", "paidAccess", "earlyAccessEndsAt", "availability")
-_OF_MODEL = ("mode", "nsfw", "allowCommercialUse")
+_OF_MODEL = ("mode", "nsfw", "minor", "allowCommercialUse")
+# Of nsfwLevel: PG, and PG to XXX.
+_PG, _RATED = 1, 31
 
 
 class CivitaiHub(HubFacts):
@@ -53,6 +58,7 @@ class CivitaiHub(HubFacts):
         repos = self.whims.listed(whim, self.repos())
         places = {int(number): _place(number, versions) for number, versions in repos.items()}
         items = [self.model(number, versions, whim) for number, versions in repos.items()]
+        items = [item for item in items if _is_shown(item, query)]
         items.sort(key=lambda item: places[item["id"]], reverse=True)
         if ids := query.get("ids"):
             wanted = ids[0].split(",")
@@ -97,7 +103,7 @@ class CivitaiHub(HubFacts):
             "minor": False,
             "poi": False,
             "nsfw": False,
-            "nsfwLevel": first.get("nsfwLevel", 1),
+            "nsfwLevel": reduce(or_, (entry.get("nsfwLevel", 1) for entry in versions)),
             "availability": "Public",
             "cosmetic": None,
             "supportsGeneration": True,
@@ -209,13 +215,19 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
     return datetime.fromisoformat(time), int(number)
 
 
+def _is_shown(item: dict[str, Any], query: Query) -> bool:
+    """Whether a listing has a model: one of all levels leaves out what is flagged `minor`."""
+    if query.get("nsfw") == ["true"]:
+        return bool(item["nsfwLevel"] & _RATED) and not item["minor"]
+    return bool(item["nsfwLevel"] & _PG)
+
+
 def _is_asked_for(item: dict[str, Any], query: Query) -> bool:
     bases = {version["baseModel"] for version in item["modelVersions"]}
     return (
         item["type"] in query.get("types", [item["type"]])
         and bool(bases & set(query.get("baseModels", bases)))
         and set(query.get("tag", ())) <= {tag.lower() for tag in item["tags"]}
-        and (query.get("nsfw") == ["true"] or not item["nsfw"])
     )
 
 

@@ -377,7 +377,48 @@ def test_the_hub_filters_where_it_can(hub: CivitaiHub) -> None:
         question = parse_qs(urlsplit(hub.requests[0][1]).query)
 
     assert (question["baseModels"], question["tag"]) == (["Flux.1 D"], ["lora"])
-    assert question["nsfw"] == ["false"]
+
+
+@pytest.mark.parametrize(
+    ("mature", "listed", "listings"),
+    [
+        (None, ["cat", "dog", "fox", "ice"], ["true", "false"]),
+        (False, ["cat", "dog", "ice"], ["true", "false"]),
+        (True, ["fox"], ["true"]),
+    ],
+)
+def test_what_is_listed_among_all_levels_or_among_pg_alone_is_found(
+    hub: CivitaiHub, mature: bool | None, listed: list[str], listings: list[str]
+) -> None:
+    """A listing of PG lacks PG-13, and one of all levels lacks what is flagged `minor`."""
+    said: list[dict[str, Any]] = [
+        {}, {"nsfwLevel": 2}, {"nsfwLevel": 4}, {"minor": True}, {"nsfwLevel": 4, "minor": True}
+    ]  # fmt: skip
+    for entry, told in zip(hub.entries, said, strict=True):
+        entry.update(told)
+    with CivitaiSource(hub.endpoint, "tok", filters=Filters(mature=mature)) as source:
+        assert names(records(source)) == listed
+
+    questions = [parse_qs(urlsplit(path).query) for _, path, _ in hub.requests]
+    assert [question["nsfw"] for question in questions if "sort" in question] == [
+        [nsfw] for nsfw in listings
+    ]
+
+
+def test_a_model_of_which_the_listing_tells_that_it_is_mature_is_not_asked_for(
+    hub: CivitaiHub,
+) -> None:
+    """Unless one of its versions is not."""
+    mixed, *_, last = hub.entries
+    hub.entries.append(mixed | {"version_id": 105, "nsfwLevel": 1})
+    for entry in (mixed, last):
+        entry["nsfwLevel"] = 8
+    with CivitaiSource(hub.endpoint, "tok", filters=Filters(mature=False)) as source:
+        found = records(source)
+        batches = [parse_qs(urlsplit(path).query).get("ids") for _, path, _ in hub.requests]
+
+    assert [record.version for record in found if record.repo == "10"] == ["105"]
+    assert [ids for ids in batches if ids] == [["10,11,12,13"]]
 
 
 def test_a_filter_that_the_hub_ignores_is_applied_here(
