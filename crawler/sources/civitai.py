@@ -6,7 +6,7 @@ licences) does not surface there: `list_again` looks at what is known, bit by bi
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -48,6 +48,8 @@ from crawler.sources.walking import ListedItem, changed_since, oldest_first, rea
 SITES = ("civitai.com", "civitai.red")
 NAMES = HubNames("Civitai", "CIVITAI")
 PAGE_SIZE = 100
+# How long a model may wait to be rated, and is found all the same without a full listing.
+RATED_WITHIN = timedelta(days=2)
 # Models asked for in one question, whose answer has bounds.
 BATCH = 25
 # Versions of a model, newest first, whose prompts are asked for: a request each.
@@ -104,18 +106,28 @@ class CivitaiSource(HubSource):
     ) -> Iterator[AdapterRecord | Refusal]:
         """Yield what changed at or after `updated_since`, oldest change first.
 
-        The hub tells what changed, so what is `remembered` is not looked at. A model that cannot
-        be read is yielded as a `Refusal` and ends nothing.
+        Before that comes what was published a little earlier and is not `remembered`, where that is
+        told: the hub lists a model when it has rated its pictures, among those of its time. A model
+        that cannot be read is yielded as a `Refusal` and ends nothing.
 
         Raises:
             SourceError: the hub is down, or answers in a way that we do not know.
         """
-        since, refused = self._filters.since(updated_since), list[Refusal]()
+        known, seam = remembered or {}, updated_since
+        if updated_since is not None and remembered is not None:
+            seam = updated_since - RATED_WITHIN
+        since, refused = self._filters.since(seam), list[Refusal]()
         found: dict[str, datetime] = {}
         for nsfw in ("true",) if self._filters.mature else ("true", "false"):
             found |= changed_since(NAMES.title, self._pages(nsfw, refused), since)
         yield from refused
-        items = self._with_facts(oldest_first(found))
+        items = self._with_facts(
+            [
+                item
+                for item in oldest_first(found)
+                if not _is_known(item, updated_since, known.get(item.repo))
+            ]
+        )
         yield from read_each(HUB, items, self._read_model, self.wants)
 
     def list_again(self, repos: Sequence[str]) -> Iterator[AdapterRecord | Refusal]:
@@ -303,6 +315,13 @@ class CivitaiSource(HubSource):
             images = as_list(told.get("images")) or version.get("images")
             return read({**told, **version, "images": images})
         return records
+
+
+def _is_known(item: ListedItem, since: datetime | None, kept: Remembered | None) -> bool:
+    """Whether something from before the cursor was listed already, as it is."""
+    if since is None or item.updated_at >= since or kept is None or kept.updated_at is None:
+        return False
+    return item.updated_at <= kept.updated_at
 
 
 def beginning_with(cursor: str) -> str:

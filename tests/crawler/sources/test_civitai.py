@@ -11,7 +11,7 @@ import pytest
 from crawler.errors import AccessDeniedError, AddressRefusedError, HashMismatchError, SourceError
 from crawler.filters import Filters
 from crawler.manners import Manners
-from crawler.records import AdapterRecord, Refusal, SweptSource
+from crawler.records import AdapterRecord, Refusal, Remembered, SweptSource
 from crawler.sources.civitai import MAX_DETAILS, CivitaiSource, beginning_with
 from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
@@ -83,6 +83,41 @@ def test_a_later_crawl_asks_only_for_what_changed(hub: CivitaiHub, source: Civit
 
     assert names(records(source, day(3))) == ["ice", "owl", "cat"]
     assert asked(hub, "model-versions") == ["103", "104", "100"]
+
+
+def test_what_is_listed_late_is_found_behind_the_cursor(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    """Models show when their pictures are rated, at the place of when they were published."""
+    known = remember(records(source))
+    del known["12"]
+    hub.entries[1]["updated_at"] += 60
+    hub.requests.clear()
+
+    found = list(source.list_adapters(day(3), known))
+
+    assert names([item for item in found if isinstance(item, AdapterRecord)]) == [
+        "dog", "fox", "ice", "owl"
+    ]  # fmt: skip
+    assert asked(hub, "model-versions") == ["101", "102", "103", "104"]
+
+
+def test_what_is_known_behind_the_cursor_is_not_asked_for_again(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    known = remember(records(source))
+    hub.requests.clear()
+
+    found = list(source.list_adapters(day(4), known))
+
+    assert len(found) == 1
+    assert asked(hub, "model-versions") == ["104"]
+    batches = [parse_qs(urlsplit(path).query).get("ids") for _, path, _ in hub.requests]
+    assert [ids for ids in batches if ids] == [["14"]]
+
+
+def remember(found: list[AdapterRecord]) -> dict[str, Remembered]:
+    return {record.repo: Remembered(None, None, updated_at=record.updated_at) for record in found}
 
 
 def test_a_crawl_can_stop_anywhere_and_go_on_from_its_cursor(source: CivitaiSource) -> None:
