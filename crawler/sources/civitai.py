@@ -117,9 +117,7 @@ class CivitaiSource(HubSource):
         if updated_since is not None and remembered is not None:
             seam = updated_since - RATED_WITHIN
         since, refused = self._filters.since(seam), list[Refusal]()
-        found: dict[str, datetime] = {}
-        for nsfw in ("true",) if self._filters.mature else ("true", "false"):
-            found |= changed_since(NAMES.title, self._pages(nsfw, refused), since)
+        found = self._find(since, refused)
         yield from refused
         items = self._with_facts(
             [
@@ -181,19 +179,30 @@ class CivitaiSource(HubSource):
             )
         return answer
 
-    def _pages(self, nsfw: str, refused: list[Refusal]) -> Iterator[list[ListedItem]]:
-        """Yield pages as the hub's cursor leads; the address that it gives may be another host.
+    def _find(self, since: datetime | None, refused: list[Refusal]) -> dict[str, datetime]:
+        """Return what may be wanted and changed at or after `since`, with its times.
 
-        With `nsfw` "true" they have models of all levels, without those that are flagged as showing
-        minors or bear tags that the hub bans beside such levels; with "false" all that is rated PG.
+        With `nsfw` the hub lists models of all levels, without those that are flagged as showing
+        minors or bear tags that it bans beside such levels; without it, all that is rated PG.
         """
+        # Asked for a base it shows no versions for others, and sorts by them all the same.
+        bases = self._filters.bases_among(BASES) if since is None else []
+        found: dict[str, datetime] = {}
+        for nsfw in ("true",) if self._filters.mature else ("true", "false"):
+            question = [("nsfw", nsfw), *(("baseModels", base) for base in bases)]
+            found |= changed_since(NAMES.title, self._pages(question, refused), since)
+        return found
+
+    def _pages(
+        self, wanted: Sequence[tuple[str, str]], refused: list[Refusal]
+    ) -> Iterator[list[ListedItem]]:
+        """Yield pages as the hub's cursor leads; the address that it gives may be another host."""
         question = [
             ("limit", str(self._page_size)),
             *(("types", kind) for kind in TYPES),
             ("sort", "Newest"),
             ("period", "AllTime"),
-            ("nsfw", nsfw),
-            *(("baseModels", base) for base in self._filters.bases_among(BASES)),
+            *wanted,
         ]
         if len(self._filters.tags) == 1:
             question += [("tag", tag.lower()) for tag in self._filters.tags]

@@ -67,7 +67,7 @@ class CivitaiHub(HubFacts):
             self.whims.count(whim)
             items = [item | {"type": "Checkpoint"} for item in items]
         else:
-            items = [item for item in items if _is_asked_for(item, query)]
+            items = [_of_bases(item, query) for item in items if _is_asked_for(item, query)]
         size = min(int(query.get("limit", ["100"])[0]), _MAX_PAGE_SIZE)
         start = 0
         if cursor := query.get("cursor"):
@@ -229,6 +229,13 @@ def _is_asked_for(item: dict[str, Any], query: Query) -> bool:
         and bool(bases & set(query.get("baseModels", bases)))
         and set(query.get("tag", ())) <= {tag.lower() for tag in item["tags"]}
     )
+
+
+def _of_bases(item: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Return a model with the versions for the bases that are asked for; its place is as it was."""
+    versions = item["modelVersions"]
+    bases = query.get("baseModels", [version["baseModel"] for version in versions])
+    return item | {"modelVersions": [one for one in versions if one["baseModel"] in bases]}
 
 
 class Handler(HubHandler[CivitaiHub]):

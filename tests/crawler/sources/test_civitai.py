@@ -414,6 +414,27 @@ def test_the_hub_filters_where_it_can(hub: CivitaiHub) -> None:
     assert (question["baseModels"], question["tag"]) == (["Flux.1 D"], ["lora"])
 
 
+def test_a_crawl_of_one_base_goes_on_from_its_cursor(tmp_path: Path) -> None:
+    """The hub sorts by versions for all bases, and shows those for the base that was asked for."""
+    for number in range(4):
+        add_entry(tmp_path, "cat", model_id=10 + number, base_model="Flux.1 D")
+    for number in range(2):
+        add_entry(tmp_path, "cat", model_id=10 + number, base_model="SDXL 1.0")
+    filters = Filters(
+        base_models=frozenset({"flux"}),
+        name_base=lambda words: "flux" if "Flux.1 D" in words else "other",
+    )
+    with (
+        serve(tmp_path) as hub,
+        CivitaiSource(hub.endpoint, "tok", filters=filters, page_size=4) as source,
+    ):
+        everything = records(source)
+        found = records(source, day(2))
+
+    assert [record.version for record in everything] == ["100", "101", "102", "103"]
+    assert [record.version for record in found] == ["102", "103", "100", "101"]
+
+
 @pytest.mark.parametrize(
     ("mature", "listed", "listings"),
     [
