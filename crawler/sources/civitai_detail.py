@@ -255,8 +255,6 @@ def _reserved(
     until = find_iso_time(paid.get("endsAt")) or find_iso_time(version.get("earlyAccessEndsAt"))
     if until is not None and until > now:
         return f"early access, for who pays, until {until:%Y-%m-%d}", until
-    if version.get("availability") == "EarlyAccess" and until is None:
-        return "early access, for who pays", None
     return "", None
 
 

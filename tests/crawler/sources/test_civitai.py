@@ -237,7 +237,6 @@ def test_a_version_that_is_not_there_alone_is_listed_without_prompts(
         ({"mode": "Tomorrow\x1b[2J"}, "Tomorrow [2J"),
         ({"usageControl": "Generation"}, "on Civitai only"),
         ({"paidAccess": {"permanent": True, "endsAt": None}}, "sells it"),
-        ({"availability": "EarlyAccess"}, "early access"),
     ],
 )
 def test_what_is_not_given_is_listed_with_its_reason(
@@ -297,6 +296,15 @@ def test_early_access_has_an_end(hub: CivitaiHub, source: CivitaiSource, field: 
     assert f"until {end:%Y-%m-%d}" in first.withheld
     assert first.withheld_until == end
     assert (second.withheld, second.withheld_until) == ("", None)
+
+
+def test_early_access_that_has_ended_withholds_nothing(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    """The hub never takes back what it calls a version's availability."""
+    hub.entries[0]["availability"] = "EarlyAccess"
+
+    assert records(source)[0].withheld == ""
 
 
 def test_without_a_token_files_are_not_given_and_all_else_is(hub: CivitaiHub) -> None:
