@@ -13,7 +13,13 @@ from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
 from crawler.download import place
-from crawler.errors import GoneError, NoAdapterError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    GoneError,
+    NoAdapterError,
+    SourceError,
+    WithheldError,
+)
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile
@@ -37,6 +43,7 @@ from crawler.sources.civitai_detail import (
     read_version,
     tells_prompts,
     versions_of,
+    why_for_use_there,
     why_withdrawn,
 )
 from crawler.sources.hub_client import HubClient, HubNames
@@ -148,6 +155,8 @@ class CivitaiSource(HubSource):
             return super().read_header(record)
         except GoneError as gone:
             return self._ask_archive(record, gone, lambda archive: archive.read_header(record))
+        except AccessDeniedError as denied:
+            raise self._explained(record, denied) from denied
 
     def download(self, record: AdapterRecord, target: Path) -> HashedFile:
         """Fetch the record's file as any hub's source does, from a mirror where it is lost."""
@@ -158,6 +167,19 @@ class CivitaiSource(HubSource):
             return self._ask_archive(
                 record, gone, lambda archive: archive.download(record, path, self._limits)
             )
+        except AccessDeniedError as denied:
+            raise self._explained(record, denied) from denied
+
+    def _explained(self, record: AdapterRecord, denied: AccessDeniedError) -> AccessDeniedError:
+        """Return what keeps a file from us: it may be given to nobody, whatever the token."""
+        if not self._client.has_token:
+            return denied
+        try:
+            told = self._ask(f"model-versions/{quote(record.version, safe='')}")
+        except SourceError:
+            return denied
+        reason = why_for_use_there(told)
+        return WithheldError(reason) if reason else denied
 
     def _ask_archive(
         self, record: AdapterRecord, gone: GoneError, ask: Callable[[CivArchive], T]

@@ -240,15 +240,20 @@ def why_withdrawn(facts: Mapping[str, Any]) -> str:
     return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}")
 
 
+def why_for_use_there(version: Mapping[str, Any]) -> str:
+    """Say why a version's file is given to nobody, by what the answer about it alone tells."""
+    usage = version.get("usageControl") or "Download"
+    return "" if usage == "Download" else "its author lets it be used on Civitai only"
+
+
 def _reserved(
     facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
 ) -> tuple[str, datetime | None]:
     """Say why a version's file is not for everybody with an account, and until when."""
     if withdrawn := why_withdrawn(facts):
         return withdrawn, None
-    usage = version.get("usageControl") or "Download"
-    if usage != "Download":
-        return "its author lets it be used on Civitai only", None
+    if for_use_there := why_for_use_there(version):
+        return for_use_there, None
     paid = as_dict(version.get("paidAccess"))
     if paid.get("permanent") is True:
         return "its author sells it", None

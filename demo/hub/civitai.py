@@ -31,8 +31,8 @@ _DOWNLOAD = re.compile(r"/api/download/models/(\d+)")
 _FILE = re.compile(r"/signed/(\d+)")
 _COVER = re.compile(r"/account/[^/]+/[^/]+/(\d+)-(\d+)\.\w+")
 _MAX_PAGE_SIZE = 100
-# What is said of a version and of a model, where an entry does.
-_OF_VERSION = ("usageControl", "paidAccess", "earlyAccessEndsAt", "availability")
+# What is said of a version and of a model, where an entry does; `usageControl` of a version alone.
+_OF_VERSION = ("paidAccess", "earlyAccessEndsAt", "availability")
 _OF_MODEL = ("mode", "nsfw", "minor", "allowCommercialUse")
 # Of nsfwLevel: PG, and PG to XXX.
 _PG, _RATED = 1, 31
@@ -285,10 +285,12 @@ class Handler(HubHandler[CivitaiHub]):
         """Redirect to a signed address, for who has a token and is let in."""
         if entry is None:
             self.fail(404, "Model not found")
-        elif not self.headers.get("Authorization"):
-            self.fail(401, "Unauthorized", message="The creator requires you to be logged in")
         elif entry.get("mode") == "Archived":
             self.fail(410, "Model archived")
+        elif entry.get("usageControl", "Download") != "Download":
+            self.fail(401, "Unauthorized", message="The creator has disabled downloads")
+        elif not self.headers.get("Authorization"):
+            self.fail(401, "Unauthorized", message="The creator requires you to be logged in")
         elif entry.get("paidAccess"):
             self.fail(403, "Early Access", deadline=entry["paidAccess"].get("endsAt"))
         else:

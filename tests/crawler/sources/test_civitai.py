@@ -8,7 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from crawler.errors import AccessDeniedError, AddressRefusedError, HashMismatchError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    AddressRefusedError,
+    HashMismatchError,
+    SourceError,
+    WithheldError,
+)
 from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, Remembered, SweptSource
@@ -339,6 +345,28 @@ def test_why_a_download_is_refused_is_told(hub: CivitaiHub, tmp_path: Path) -> N
         record = records(source)[0]
         with pytest.raises(AccessDeniedError, match="REGISTRY_CIVITAI_TOKEN"):
             source.download(record, tmp_path)
+
+
+def test_a_file_that_nobody_is_given_is_told_apart_from_a_token_that_is_not_good(
+    hub: CivitaiHub, source: CivitaiSource, tmp_path: Path
+) -> None:
+    """The answer is the same, and only a version alone tells its use; it was not asked about."""
+    for_use_there, ours, *_ = hub.entries
+    for_use_there["covers"][0]["prompt"] = ours["covers"][0]["prompt"] = None
+    for_use_there["usageControl"] = "Generation"
+    first, second, *_ = records(source)
+    assert first.withheld == ""
+    hub.requests.clear()
+
+    with pytest.raises(WithheldError, match="used on Civitai only"):
+        source.download(first, tmp_path)
+    with pytest.raises(WithheldError, match="used on Civitai only"):
+        source.read_header(first)
+    ours["paidAccess"] = {"permanent": True, "endsAt": None}
+    with pytest.raises(AccessDeniedError, match="REGISTRY_CIVITAI_TOKEN"):
+        source.download(second, tmp_path)
+
+    assert asked(hub, "model-versions") == ["100", "100", "101"]
 
 
 def test_bytes_that_differ_from_the_announced_hash_are_not_kept(

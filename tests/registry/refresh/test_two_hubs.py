@@ -21,6 +21,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Adapter, CrawlCursor, File
+from registry.db.status import count_withheld
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.fetch import FetchStep
@@ -129,6 +130,23 @@ def test_what_its_hub_withholds_is_listed_with_its_reason_and_fetched_when_that_
         assert failures(list(pipeline.refresh(source, steps=(FetchStep,)))) == []
 
     assert files(sessions) == {"10": True, "11": False, "12": True}
+
+
+def test_what_a_hub_gives_to_nobody_is_asked_for_once(
+    pipeline: Pipeline, civitai_hub: CivitaiHub, sessions: sessionmaker[Session]
+) -> None:
+    """Civitai tells that of a version alone, which is not asked about where no prompt is."""
+    civitai_hub.entries[0] |= {"usageControl": "Generation", "covers": []}
+    with CivitaiSource(civitai_hub.endpoint, "tok") as source:
+        [problem] = failures(list(pipeline.refresh(source, steps=CRAWL)))
+        civitai_hub.requests.clear()
+        assert failures(list(pipeline.refresh(source, steps=(FetchStep,)))) == []
+
+    assert problem == "its author lets it be used on Civitai only"
+    assert civitai_hub.requests == []
+    with sessions() as session:
+        assert count_withheld(session) == {problem: 1}
+    assert files(sessions) == {"10": False, "11": True, "12": True}
 
 
 def files(sessions: sessionmaker[Session]) -> dict[str, bool]:
