@@ -293,6 +293,9 @@ def _covers(version: Mapping[str, Any], endpoint: str) -> Iterator[CoverRecord]:
 
 
 def _prompt(image: Mapping[str, Any]) -> str | None:
+    # One that its author hides is sent all the same.
+    if False in (image.get("hasMeta"), image.get("hasPositivePrompt")):
+        return None
     # The hub has been seen to nest it twice.
     meta = as_dict(image.get("meta"))
     told = meta.get("prompt") or as_dict(meta.get("meta")).get("prompt")

@@ -805,6 +805,27 @@ def test_prompts_are_found_where_they_are_nested(meta: Any, prompt: str | None) 
     assert cover.prompt == prompt
 
 
+@pytest.mark.parametrize(
+    ("told", "prompt"),
+    [
+        ({"hasMeta": True, "hasPositivePrompt": True}, "a fox"),
+        ({"hasMeta": False, "hasPositivePrompt": False}, None),
+        ({"hasMeta": False}, None),
+        ({"hasPositivePrompt": False}, None),
+        ({"hasMeta": None}, "a fox"),
+    ],
+)
+def test_a_prompt_that_its_author_hides_is_not_read(
+    told: dict[str, Any], prompt: str | None
+) -> None:
+    """The hub sends it all the same, among others that are not hidden."""
+    image = {"url": "https://i.example/x.jpeg", "meta": {"prompt": "a fox"}, **told}
+
+    [cover] = read({}, images=[image]).covers
+
+    assert cover.prompt == prompt
+
+
 @pytest.mark.parametrize("junk", [None, "x", 7, [], {}, [None], {"a": {}}, True, 10**400])
 def test_fields_of_any_kind_are_survived(junk: Any) -> None:
     of_model = (
