@@ -44,6 +44,7 @@ from crawler.sources.civitai_detail import (
     tells_prompts,
     versions_of,
     why_for_use_there,
+    why_incomplete,
     why_withdrawn,
 )
 from crawler.sources.hub_client import HubClient, HubNames
@@ -298,7 +299,7 @@ class CivitaiSource(HubSource):
         items = [item for item in as_list(answer.get("items")) if isinstance(item, dict)]
         return {str(item.get("id")): item for item in items}
 
-    def _read_model(self, listed: ListedModel) -> Iterator[AdapterRecord]:
+    def _read_model(self, listed: ListedModel) -> Iterator[AdapterRecord | Refusal]:
         facts = listed.facts
         if facts is None or not versions_of(facts):
             facts = self._ask(f"models/{quote(listed.repo, safe='')}")
@@ -317,6 +318,8 @@ class CivitaiSource(HubSource):
             kind = NoAdapterError if has_no_adapter(facts) else SourceError
             raise kind("none of its versions lists a safetensors file")
         yield from records
+        if incomplete := why_incomplete(facts):
+            yield Refusal(HUB, listed.repo, incomplete)
 
     def _read_version(
         self, facts: Mapping[str, Any], version: Mapping[str, Any], listed: ListedItem, place: int

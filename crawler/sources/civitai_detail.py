@@ -41,7 +41,7 @@ SUFFIX = ".safetensors"
 WRITTEN_AS = re.compile(r"(?<![a-z])(fp32|fp16|bf16|fp8\w*|full|pruned)(?![a-z])", re.IGNORECASE)
 # Endings that are not safetensors', whatever the hub has noted of the format.
 OTHERS = (".bin", ".ckpt", ".gguf", ".json", ".onnx", ".pt", ".pth", ".txt", ".yaml", ".zip")
-MAX_VERSIONS = 50
+MAX_VERSIONS = 500
 MAX_COVERS = 10
 # Of an image's nsfwLevel; some say it in words.
 _BLOCKED_BIT = 32
@@ -98,6 +98,13 @@ def changed_at(facts: Mapping[str, Any]) -> datetime | None:
 def versions_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a model's versions, newest first as the hub lists them."""
     return [v for v in as_list(facts.get("modelVersions"))[:MAX_VERSIONS] if isinstance(v, dict)]
+
+
+def why_incomplete(facts: Mapping[str, Any]) -> str:
+    """Say how many of a model's versions are left out; "" where none is."""
+    count = len(as_list(facts.get("modelVersions")))
+    left_out = count - MAX_VERSIONS
+    return f"it has {count} versions; the last {left_out} are not read" if left_out > 0 else ""
 
 
 def tells_prompts(version: Mapping[str, Any]) -> bool:

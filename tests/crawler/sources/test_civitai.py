@@ -148,6 +148,31 @@ def test_versions_are_adapters_of_their_own(tmp_path: Path) -> None:
     assert len({record.name for record in found}) == len(found)
 
 
+def test_a_model_may_have_very_many_versions(hub: CivitaiHub, source: CivitaiSource) -> None:
+    """Of any order: the last one published may stand anywhere."""
+    first = hub.entries[0]
+    hub.entries[1:] = [first | {"version_id": 200 + number} for number in range(60)]
+    first["updated_at"] = FIRST_DAY + DAY_SECONDS
+
+    found = records(source)
+
+    assert len(found) == 61
+    assert {record.updated_at for record in found} == {day(1)}
+
+
+def test_versions_of_a_model_that_are_too_many_are_told_of(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.sources.civitai_detail.MAX_VERSIONS", 2)
+    first = hub.entries[0]
+    hub.entries[1:] = [first | {"version_id": 200 + number} for number in range(4)]
+
+    *found, refused = source.list_adapters()
+
+    assert len(found) == 2
+    assert refused == Refusal("civitai", "10", "it has 5 versions; the last 3 are not read")
+
+
 def test_pictures_without_prompts_are_not_asked_about(
     hub: CivitaiHub, source: CivitaiSource
 ) -> None:
