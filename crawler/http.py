@@ -148,7 +148,7 @@ class PoliteClient:
     - https only, to public addresses only, at every redirect; the connection goes to the
       very address that was checked. `allowed_origins` (an operator's endpoint on loopback)
       are exempt.
-    - 429, 5xx and broken connections are retried as Retry-After says; RateLimit headers of an
+    - 408, 429, 5xx and broken connections are retried as Retry-After says; RateLimit headers of an
       operator's endpoint slow the pace.
     - No cookies; the headers of a call do not follow a redirect to another origin.
     """
@@ -458,6 +458,6 @@ def _check_status(response: httpx.Response, good: Collection[int]) -> None:
     raise NoAnswerError(
         where,
         cause,
-        retryable=status == 429 or status >= 500,
+        retryable=status in (408, 429) or status >= 500,
         retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After")),
     )

@@ -65,7 +65,7 @@ DRIPS = 400
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_busy_hub_is_asked_again_after_the_time_it_names(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
