@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +18,7 @@ from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeErr
 from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
 from crawler.manners import Bandwidth
+from crawler.retry_after import retry_after_seconds
 from crawler.transport import (
     GuardedTransport,
     check_deadline,
@@ -78,21 +77,6 @@ class Pace:
         """Ask a host nothing for so long, whoever was told."""
         with self._lock:
             self._next[host] = max(time.monotonic() + seconds, self._next.get(host, 0.0))
-
-
-def retry_after_seconds(value: str | None) -> float | None:
-    """Read a Retry-After header: seconds or a date; None where it is neither."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        due = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _worth_retrying(error: BaseException) -> bool:
