@@ -94,13 +94,15 @@ def shown(url: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """True where the url's host is this machine, by name or number."""
-    host = (urlsplit(url).hostname or "").split("%")[0]
-    if host == "localhost":
-        return True
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """True where a host is this machine, by name or number."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
     except ValueError:
-        return False
+        return host.lower() == "localhost"
 
 
 def is_public(address: str) -> bool:

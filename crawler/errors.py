@@ -13,6 +13,7 @@ AutoLoraError
       RangeError
       GoneError
       AccessDeniedError
+        WithheldError
       NoAdapterError
       FolderError
     DownloadError
@@ -243,6 +244,10 @@ class GoneError(SourceError):
 
 class AccessDeniedError(SourceError):
     """The hub gives this only to others: another account, or one that pays."""
+
+
+class WithheldError(AccessDeniedError):
+    """The hub gives a file to nobody, which its listing did not tell; the text is the reason."""
 
 
 class NoAdapterError(SourceError):

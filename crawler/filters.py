@@ -45,13 +45,16 @@ class Filters:
             and self.wants_base(record.base_model_words)
             and self.wants_tags(record.tags)
             and (not self.licences or (record.licence or "").lower() in _lower(self.licences))
-            and (self.mature is None or bool(record.mature) == self.mature)
+            and self.wants_maturity(record.mature)
             and (self.updated_since is None or record.updated_at >= self.updated_since)
         )
 
     def wants_base(self, words: Iterable[str]) -> bool:
         """Whether a hub's words name a base model that is asked for."""
         return not self.base_models or self.name_base(words) in self.base_models
+
+    def wants_maturity(self, mature: bool | None) -> bool:
+        return self.mature is None or bool(mature) == self.mature
 
     def wants_tags(self, tags: Iterable[str]) -> bool:
         return not self.tags or bool(_lower(self.tags) & _lower(tags))

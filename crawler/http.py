@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +18,7 @@ from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeErr
 from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
 from crawler.manners import Bandwidth
+from crawler.retry_after import retry_after_seconds
 from crawler.transport import (
     GuardedTransport,
     check_deadline,
@@ -80,21 +79,6 @@ class Pace:
             self._next[host] = max(time.monotonic() + seconds, self._next.get(host, 0.0))
 
 
-def retry_after_seconds(value: str | None) -> float | None:
-    """Read a Retry-After header: seconds or a date; None where it is neither."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        due = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
 def _worth_retrying(error: BaseException) -> bool:
     if not isinstance(error, SourceError) or not error.retryable:
         return False
@@ -148,7 +132,7 @@ class PoliteClient:
     - https only, to public addresses only, at every redirect; the connection goes to the
       very address that was checked. `allowed_origins` (an operator's endpoint on loopback)
       are exempt.
-    - 429, 5xx and broken connections are retried as Retry-After says; RateLimit headers of an
+    - 408, 429, 5xx and broken connections are retried as Retry-After says; RateLimit headers of an
       operator's endpoint slow the pace.
     - No cookies; the headers of a call do not follow a redirect to another origin.
     """
@@ -458,6 +442,6 @@ def _check_status(response: httpx.Response, good: Collection[int]) -> None:
     raise NoAnswerError(
         where,
         cause,
-        retryable=status == 429 or status >= 500,
+        retryable=status in (408, 429) or status >= 500,
         retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After")),
     )

@@ -129,12 +129,14 @@ Listed = AdapterRecord | Refusal | Unchanged | Moved
 class Remembered:
     """What was kept of a file when it was listed; `is_gone` if it has vanished since.
 
-    Without a stamp nothing of the file is believed to be as it was.
+    Without a stamp nothing of the file is believed to be as it was. Of a hub's repository only
+    `updated_at` is known, the time that it was listed with.
     """
 
     sha256: str | None
     stamp: Stamp | None
     is_gone: bool = False
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,9 @@ class Source(Protocol):
         Records at the seam come twice; storing them by their hub's ids makes that harmless.
 
         A source without a cursor yields all of its files, those that are as `remembered` (by
-        file name) as `Unchanged`, and first of all what `Moved` as a whole.
+        file name) as `Unchanged`, and first of all what `Moved` as a whole. One with a cursor may
+        also yield what it lists late, behind `updated_since`: there, `remembered` are the
+        repositories (by name) that were listed already.
 
         Raises:
             SourceError: the hub is down or no longer speaks as we know it.

@@ -19,6 +19,7 @@ from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from crawler.retry_after import retry_after_seconds
 from registry.advice import for_terminal
 from registry.blobs import is_disk_full
 from registry.errors import DiskFullError, RegistryError, first_fault
@@ -128,15 +129,12 @@ def _is_to_be_repeated(state: RetryCallState) -> bool:
 
 
 def _asked_to_wait(answer: httpx.Response) -> float | None:
-    """Return the seconds after which a server that is busy says to ask again [1].
-
-    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-    """
+    """Return the seconds after which a server that is busy says to ask again."""
     busy = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-    seconds = answer.headers.get("retry-after", "")
-    if answer.status_code not in busy or not seconds.isdecimal():
+    seconds = retry_after_seconds(answer.headers.get("retry-after"))
+    if answer.status_code not in busy or seconds is None:
         return None
-    return min(float(seconds), MOST_WAIT_SECONDS)
+    return min(seconds, MOST_WAIT_SECONDS)
 
 
 def _wait_for(state: RetryCallState) -> float:

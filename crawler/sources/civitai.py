@@ -4,15 +4,22 @@ The hub sorts by when a model's last version was published. What changes otherwi
 licences) does not surface there: `list_again` looks at what is known, bit by bit.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
 from crawler.download import place
-from crawler.errors import GoneError, NoAdapterError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    GoneError,
+    NoAdapterError,
+    SourceError,
+    WithheldError,
+)
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile
@@ -30,11 +37,14 @@ from crawler.sources.civitai_detail import (
     changed_at,
     has_no_adapter,
     is_lora,
+    is_mature,
     read_listed,
     read_model_id,
     read_version,
     tells_prompts,
     versions_of,
+    why_for_use_there,
+    why_incomplete,
     why_withdrawn,
 )
 from crawler.sources.hub_client import HubClient, HubNames
@@ -46,12 +56,16 @@ from crawler.sources.walking import ListedItem, changed_since, oldest_first, rea
 SITES = ("civitai.com", "civitai.red")
 NAMES = HubNames("Civitai", "CIVITAI")
 PAGE_SIZE = 100
+# How long a model may wait to be rated, and is found all the same without a full listing.
+RATED_WITHIN = timedelta(days=2)
 # Models asked for in one question, whose answer has bounds.
 BATCH = 25
 # Versions of a model, newest first, whose prompts are asked for: a request each.
 MAX_DETAILS = 4
 _MAX_PAGES = 100_000
 _MOST_REFUSED = 100
+# When the last version of the model that a cursor names was published, and its number.
+_CURSOR = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,3})?\|(\d{1,18})")
 T = TypeVar("T")
 # The hub's names of base models that it was seen to filter by; it refuses others.
 BASES = (
@@ -100,16 +114,26 @@ class CivitaiSource(HubSource):
     ) -> Iterator[AdapterRecord | Refusal]:
         """Yield what changed at or after `updated_since`, oldest change first.
 
-        The hub tells what changed, so what is `remembered` is not looked at. A model that cannot
-        be read is yielded as a `Refusal` and ends nothing.
+        Before that comes what was published a little earlier and is not `remembered`, where that is
+        told: the hub lists a model when it has rated its pictures, among those of its time. A model
+        that cannot be read is yielded as a `Refusal` and ends nothing.
 
         Raises:
             SourceError: the hub is down, or answers in a way that we do not know.
         """
-        since, refused = self._filters.since(updated_since), list[Refusal]()
-        found = changed_since(NAMES.title, self._pages(refused), since)
+        known, seam = remembered or {}, updated_since
+        if updated_since is not None and remembered is not None:
+            seam = updated_since - RATED_WITHIN
+        since, refused = self._filters.since(seam), list[Refusal]()
+        found = self._find(since, refused)
         yield from refused
-        items = self._with_facts(oldest_first(found))
+        items = self._with_facts(
+            [
+                item
+                for item in oldest_first(found)
+                if not _is_known(item, updated_since, known.get(item.repo))
+            ]
+        )
         yield from read_each(HUB, items, self._read_model, self.wants)
 
     def list_again(self, repos: Sequence[str]) -> Iterator[AdapterRecord | Refusal]:
@@ -132,6 +156,8 @@ class CivitaiSource(HubSource):
             return super().read_header(record)
         except GoneError as gone:
             return self._ask_archive(record, gone, lambda archive: archive.read_header(record))
+        except AccessDeniedError as denied:
+            raise self._explained(record, denied) from denied
 
     def download(self, record: AdapterRecord, target: Path) -> HashedFile:
         """Fetch the record's file as any hub's source does, from a mirror where it is lost."""
@@ -142,6 +168,19 @@ class CivitaiSource(HubSource):
             return self._ask_archive(
                 record, gone, lambda archive: archive.download(record, path, self._limits)
             )
+        except AccessDeniedError as denied:
+            raise self._explained(record, denied) from denied
+
+    def _explained(self, record: AdapterRecord, denied: AccessDeniedError) -> AccessDeniedError:
+        """Return what keeps a file from us: it may be given to nobody, whatever the token."""
+        if not self._client.has_token:
+            return denied
+        try:
+            told = self._ask(f"model-versions/{quote(record.version, safe='')}")
+        except SourceError:
+            return denied
+        reason = why_for_use_there(told)
+        return WithheldError(reason) if reason else denied
 
     def _ask_archive(
         self, record: AdapterRecord, gone: GoneError, ask: Callable[[CivArchive], T]
@@ -163,15 +202,30 @@ class CivitaiSource(HubSource):
             )
         return answer
 
-    def _pages(self, refused: list[Refusal]) -> Iterator[list[ListedItem]]:
+    def _find(self, since: datetime | None, refused: list[Refusal]) -> dict[str, datetime]:
+        """Return what may be wanted and changed at or after `since`, with its times.
+
+        With `nsfw` the hub lists models of all levels, without those that are flagged as showing
+        minors or bear tags that it bans beside such levels; without it, all that is rated PG.
+        """
+        # Asked for a base it shows no versions for others, and sorts by them all the same.
+        bases = self._filters.bases_among(BASES) if since is None else []
+        found: dict[str, datetime] = {}
+        for nsfw in ("true",) if self._filters.mature else ("true", "false"):
+            question = [("nsfw", nsfw), *(("baseModels", base) for base in bases)]
+            found |= changed_since(NAMES.title, self._pages(question, refused), since)
+        return found
+
+    def _pages(
+        self, wanted: Sequence[tuple[str, str]], refused: list[Refusal]
+    ) -> Iterator[list[ListedItem]]:
         """Yield pages as the hub's cursor leads; the address that it gives may be another host."""
         question = [
             ("limit", str(self._page_size)),
             *(("types", kind) for kind in TYPES),
             ("sort", "Newest"),
             ("period", "AllTime"),
-            ("nsfw", "false" if self._filters.mature is False else "true"),
-            *(("baseModels", base) for base in self._filters.bases_among(BASES)),
+            *wanted,
         ]
         if len(self._filters.tags) == 1:
             question += [("tag", tag.lower()) for tag in self._filters.tags]
@@ -185,7 +239,7 @@ class CivitaiSource(HubSource):
             following = as_dict(answer.get("metadata")).get("nextCursor")
             if not isinstance(following, str | int) or not following:
                 return
-            cursor = [("cursor", str(following))]
+            cursor = [("cursor", beginning_with(str(following)))]
         raise SourceError(f"Civitai lists more than {_MAX_PAGES} pages, more than it has")
 
     def _read_page(
@@ -213,9 +267,11 @@ class CivitaiSource(HubSource):
     def _may_want(self, item: Mapping[str, Any]) -> bool:
         """Tell by the listing what need not be asked for. Some are listed before they are whole."""
         words, downloads = base_model_words(item), as_dict(item.get("stats")).get("downloadCount")
+        levels = [is_mature(item, version) for version in versions_of(item)]
         return (
             (downloads is None or as_count(downloads) >= self._filters.min_downloads)
             and (not words or any(map(self._filters.wants_base, words)))
+            and (not levels or any(map(self._filters.wants_maturity, levels)))
             and self._filters.wants_tags(clean_words(as_list(item.get("tags"))))
         )
 
@@ -243,7 +299,7 @@ class CivitaiSource(HubSource):
         items = [item for item in as_list(answer.get("items")) if isinstance(item, dict)]
         return {str(item.get("id")): item for item in items}
 
-    def _read_model(self, listed: ListedModel) -> Iterator[AdapterRecord]:
+    def _read_model(self, listed: ListedModel) -> Iterator[AdapterRecord | Refusal]:
         facts = listed.facts
         if facts is None or not versions_of(facts):
             facts = self._ask(f"models/{quote(listed.repo, safe='')}")
@@ -262,6 +318,8 @@ class CivitaiSource(HubSource):
             kind = NoAdapterError if has_no_adapter(facts) else SourceError
             raise kind("none of its versions lists a safetensors file")
         yield from records
+        if incomplete := why_incomplete(facts):
+            yield Refusal(HUB, listed.repo, incomplete)
 
     def _read_version(
         self, facts: Mapping[str, Any], version: Mapping[str, Any], listed: ListedItem, place: int
@@ -291,3 +349,25 @@ class CivitaiSource(HubSource):
             images = as_list(told.get("images")) or version.get("images")
             return read({**told, **version, "images": images})
         return records
+
+
+def _is_known(item: ListedItem, since: datetime | None, kept: Remembered | None) -> bool:
+    """Whether something from before the cursor was listed already, as it is."""
+    if since is None or item.updated_at >= since or kept is None or kept.updated_at is None:
+        return False
+    return item.updated_at <= kept.updated_at
+
+
+def beginning_with(cursor: str) -> str:
+    """Return the cursor of a page that begins with the model that the hub's own cursor names.
+
+    The hub takes that model off the end of a page, and goes on after it [1]: it would never be
+    listed. It also reads ".5" as 5 milliseconds. A hub without this fault lists one model twice.
+
+    - [1] https://github.com/civitai/civitai/issues/1372
+    """
+    match = _CURSOR.fullmatch(cursor)
+    if not match:
+        return cursor
+    time, fraction, number = match.groups(default="")
+    return f"{time}{fraction and fraction.ljust(4, '0')}|{int(number) + 1}"

@@ -41,7 +41,7 @@ SUFFIX = ".safetensors"
 WRITTEN_AS = re.compile(r"(?<![a-z])(fp32|fp16|bf16|fp8\w*|full|pruned)(?![a-z])", re.IGNORECASE)
 # Endings that are not safetensors', whatever the hub has noted of the format.
 OTHERS = (".bin", ".ckpt", ".gguf", ".json", ".onnx", ".pt", ".pth", ".txt", ".yaml", ".zip")
-MAX_VERSIONS = 50
+MAX_VERSIONS = 500
 MAX_COVERS = 10
 # Of an image's nsfwLevel; some say it in words.
 _BLOCKED_BIT = 32
@@ -98,6 +98,13 @@ def changed_at(facts: Mapping[str, Any]) -> datetime | None:
 def versions_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a model's versions, newest first as the hub lists them."""
     return [v for v in as_list(facts.get("modelVersions"))[:MAX_VERSIONS] if isinstance(v, dict)]
+
+
+def why_incomplete(facts: Mapping[str, Any]) -> str:
+    """Say how many of a model's versions are left out; "" where none is."""
+    count = len(as_list(facts.get("modelVersions")))
+    left_out = count - MAX_VERSIONS
+    return f"it has {count} versions; the last {left_out} are not read" if left_out > 0 else ""
 
 
 def tells_prompts(version: Mapping[str, Any]) -> bool:
@@ -200,7 +207,7 @@ def read_version(
         tags=clean_words(as_list(facts.get("tags"))),
         base_model_words=clean_words([version.get("baseModel")]),
         licence=_licence(facts),
-        mature=_is_mature(facts, version),
+        mature=is_mature(facts, version),
         downloads=as_count(stats.get("downloadCount")),
         created_at=find_iso_time(version.get("createdAt")) or published or listed.updated_at,
         updated_at=listed.updated_at,
@@ -240,27 +247,31 @@ def why_withdrawn(facts: Mapping[str, Any]) -> str:
     return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}")
 
 
+def why_for_use_there(version: Mapping[str, Any]) -> str:
+    """Say why a version's file is given to nobody, by what the answer about it alone tells."""
+    usage = version.get("usageControl") or "Download"
+    return "" if usage == "Download" else "its author lets it be used on Civitai only"
+
+
 def _reserved(
     facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
 ) -> tuple[str, datetime | None]:
     """Say why a version's file is not for everybody with an account, and until when."""
     if withdrawn := why_withdrawn(facts):
         return withdrawn, None
-    usage = version.get("usageControl") or "Download"
-    if usage != "Download":
-        return "its author lets it be used on Civitai only", None
+    if for_use_there := why_for_use_there(version):
+        return for_use_there, None
     paid = as_dict(version.get("paidAccess"))
     if paid.get("permanent") is True:
         return "its author sells it", None
     until = find_iso_time(paid.get("endsAt")) or find_iso_time(version.get("earlyAccessEndsAt"))
     if until is not None and until > now:
         return f"early access, for who pays, until {until:%Y-%m-%d}", until
-    if version.get("availability") == "EarlyAccess" and until is None:
-        return "early access, for who pays", None
     return "", None
 
 
-def _is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
+def is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
+    """Return whether a model's version is for adults only; None where it is not rated yet."""
     return civitai_maturity(facts.get("nsfw"), version.get("nsfwLevel"), facts.get("nsfwLevel"))
 
 
@@ -289,6 +300,9 @@ def _covers(version: Mapping[str, Any], endpoint: str) -> Iterator[CoverRecord]:
 
 
 def _prompt(image: Mapping[str, Any]) -> str | None:
+    # One that its author hides is sent all the same.
+    if False in (image.get("hasMeta"), image.get("hasPositivePrompt")):
+        return None
     # The hub has been seen to nest it twice.
     meta = as_dict(image.get("meta"))
     told = meta.get("prompt") or as_dict(meta.get("meta")).get("prompt")

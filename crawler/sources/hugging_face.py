@@ -28,6 +28,7 @@ from crawler.sources.hugging_face_detail import (
     REVISION,
     config_beside,
     has_no_adapter,
+    is_private,
     listed_files,
     read_detail,
     read_listed,
@@ -129,7 +130,7 @@ class HuggingFaceSource(HubSource):
             *(("filter", tag) for tag in wanted),
             ("sort", "lastModified"),
             ("limit", str(self._page_size)),
-            *(("expand", field) for field in ("lastModified", "downloads", "tags")),
+            *(("expand", field) for field in ("lastModified", "downloads", "tags", "private")),
         ]
         cursor: list[tuple[str, str]] = []
         for _ in range(_MAX_PAGES):
@@ -156,6 +157,8 @@ class HuggingFaceSource(HubSource):
         detail = self._client.ask_json("GET", f"api/models/{listed.repo}?blobs=true")
         if as_dict(detail).get("id") is None:
             raise SourceError(f"Hugging Face answered with no model: {quoted(str(detail), 200)}")
+        if is_private(detail):
+            return []
         files = listed_files(detail)
         if not files:
             if has_no_adapter(detail):

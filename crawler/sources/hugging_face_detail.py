@@ -61,8 +61,13 @@ def read_listed(item: Any, filters: Filters = EVERYTHING) -> ListedItem:
     enough = as_count(facts.get("downloads")) >= filters.min_downloads
     # All of them: a base may stand behind more than are kept.
     tags = [tag.lower() for tag in as_list(facts.get("tags")) if isinstance(tag, str)]
-    wanted = enough and _draws(tags, filters)
+    wanted = enough and _draws(tags, filters) and not is_private(facts)
     return ListedItem(repo, read_iso_time(facts.get("lastModified"), repo), wanted)
+
+
+def is_private(facts: Mapping[str, Any]) -> bool:
+    """Whether only the token's account may see a repository, and not all who search here."""
+    return facts.get("private") is True
 
 
 def _draws(tags: Sequence[str], filters: Filters) -> bool:

@@ -192,7 +192,7 @@ def _means(entry: Mapping[str, Any], file: FileRecord) -> bool:
 
 def _entries(version: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield name, sha256 and size of the files that a version names, each where it is told."""
-    stats = as_dict(version.get("stats"))
+    stats = _stats(version)
     sizes = as_list(stats.get("fileSizes"))
     for place, entry in enumerate(as_list(stats.get("fileList"))[:MAX_FILES]):
         item = entry if isinstance(entry, dict) else {"name": entry}
@@ -202,6 +202,14 @@ def _entries(version: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "sha256": read_sha256(item.get("sha256")),
             "size": sizes[place] if place < len(sizes) else item.get("size"),
         }
+
+
+def _stats(version: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a version's files; some answers have it as a text beside its id only."""
+    stats = as_dict(version.get("stats"))
+    if isinstance(stats.get("fileList"), list):
+        return stats
+    return as_dict(read_json(as_dict(version.get("modelVersion")).get("stats")))
 
 
 def _base(name: str) -> str:

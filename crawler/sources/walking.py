@@ -86,10 +86,10 @@ def oldest_first(found: dict[str, datetime]) -> list[ListedItem]:
 def read_each(
     hub: str,
     items: Iterable[L | Refusal],
-    read: Callable[[L], Iterable[AdapterRecord]],
+    read: Callable[[L], Iterable[AdapterRecord | Refusal]],
     wants: Callable[[AdapterRecord], bool],
 ) -> Iterator[AdapterRecord | Refusal]:
-    """Yield the records of each item; one that cannot be read is a `Refusal` and ends nothing.
+    """Yield the records of each item; what of it cannot be read is a `Refusal` and ends nothing.
 
     What failed for a moment is asked for once more when all others were: its records may follow.
 
@@ -115,8 +115,14 @@ def read_each(
             yield Refusal(hub, item.repo, str(error), again_from, is_empty)
         else:
             failures = 0
-            yield from filter(wants, records)
+            yield from _wanted(records, wants)
     for item in failed:
         # It was told of already.
         with suppress(SourceError):
-            yield from filter(wants, list(read(item)))
+            yield from _wanted(list(read(item)), wants)
+
+
+def _wanted(
+    found: Iterable[AdapterRecord | Refusal], wants: Callable[[AdapterRecord], bool]
+) -> Iterator[AdapterRecord | Refusal]:
+    return (one for one in found if isinstance(one, Refusal) or wants(one))

@@ -2,7 +2,8 @@
 
 Serves a folder: `listing.json` (see `HubFacts`) and the files that it names. Of an entry it also
 knows, each as the hub says it: `mode`, `usageControl`, `paidAccess`, `earlyAccessEndsAt`, `nsfw`,
-`nsfwLevel` and `allowCommercialUse`. Entries with the same model_id are versions of one model.
+`nsfwLevel`, `minor` and `allowCommercialUse`. Entries with the same model_id are versions of one
+model.
 
     python -m demo.hub.civitai FOLDER --port 8090
 """
@@ -11,11 +12,14 @@ import re
 import sys
 import uuid
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from demo.hub.facts import ELSEWHERE, Entry, HubFacts, iso_time
+from demo.hub.facts import ELSEWHERE, Entry, HubFacts, iso_time, updated_at
 from demo.hub.handler import HubHandler, Query
 from demo.hub.server import run, serve_hub
 from demo.hub.whims import Whim
@@ -27,9 +31,11 @@ _DOWNLOAD = re.compile(r"/api/download/models/(\d+)")
 _FILE = re.compile(r"/signed/(\d+)")
 _COVER = re.compile(r"/account/[^/]+/[^/]+/(\d+)-(\d+)\.\w+")
 _MAX_PAGE_SIZE = 100
-# What is said of a version and of a model, where an entry does.
-_OF_VERSION = ("usageControl", "paidAccess", "earlyAccessEndsAt", "availability")
-_OF_MODEL = ("mode", "nsfw", "allowCommercialUse")
+# What is said of a version and of a model, where an entry does; `usageControl` of a version alone.
+_OF_VERSION = ("paidAccess", "earlyAccessEndsAt", "availability")
+_OF_MODEL = ("mode", "nsfw", "minor", "allowCommercialUse")
+# Of nsfwLevel: PG, and PG to XXX.
+_PG, _RATED = 1, 31
 
 
 class CivitaiHub(HubFacts):
@@ -45,9 +51,15 @@ class CivitaiHub(HubFacts):
         return models
 
     def page(self, query: Query, whim: Whim | None) -> dict[str, Any]:
-        """Return a page of models, by when their last version was published."""
-        models = self.newest_first(self.whims.listed(whim, self.repos()))
-        items = [self.model(number, versions, whim) for number, versions in models]
+        """Return a page of models, by when their last version was published.
+
+        The cursor names the model that did not fit on a page, and the next page begins after it.
+        """
+        repos = self.whims.listed(whim, self.repos())
+        places = {int(number): _place(number, versions) for number, versions in repos.items()}
+        items = [self.model(number, versions, whim) for number, versions in repos.items()]
+        items = [item for item in items if _is_shown(item, query)]
+        items.sort(key=lambda item: places[item["id"]], reverse=True)
         if ids := query.get("ids"):
             wanted = ids[0].split(",")
             return {"items": [i for i in items if str(i["id"]) in wanted], "metadata": {}}
@@ -55,20 +67,24 @@ class CivitaiHub(HubFacts):
             self.whims.count(whim)
             items = [item | {"type": "Checkpoint"} for item in items]
         else:
-            items = [item for item in items if _is_asked_for(item, query)]
+            items = [_of_bases(item, query) for item in items if _is_asked_for(item, query)]
         size = min(int(query.get("limit", ["100"])[0]), _MAX_PAGE_SIZE)
-        start = self.whims.start(whim, int(query.get("cursor", ["0"])[0].rpartition("|")[2]))
+        start = 0
+        if cursor := query.get("cursor"):
+            before = _read_cursor(cursor[0])
+            start = sum(places[item["id"]] >= before for item in items)
+        start = self.whims.start(whim, start)
         chosen = self.whims.page(whim, items[start : start + size])
         metadata: dict[str, Any] = {"pageSize": size}
         if start + size < len(items):
             asked = [(key, value) for key in query for value in query[key] if key != "cursor"]
-            cursor = f"newest|{start + size}"
+            following = "{}|{}".format(*places[items[start + size]["id"]])
             host = self.endpoint
             if whim == "other host":
                 self.whims.count(whim)
                 host = ELSEWHERE
-            address = f"{host}/api/v1/models?{urlencode([*asked, ('cursor', cursor)])}"
-            metadata |= {"nextCursor": cursor, "nextPage": address}
+            address = f"{host}/api/v1/models?{urlencode([*asked, ('cursor', following)])}"
+            metadata |= {"nextCursor": following, "nextPage": address}
         return {"items": chosen, "metadata": metadata}
 
     def model(self, number: str, versions: list[Entry], whim: Whim | None) -> dict[str, Any]:
@@ -87,7 +103,7 @@ class CivitaiHub(HubFacts):
             "minor": False,
             "poi": False,
             "nsfw": False,
-            "nsfwLevel": first.get("nsfwLevel", 1),
+            "nsfwLevel": reduce(or_, (entry.get("nsfwLevel", 1) for entry in versions)),
             "availability": "Public",
             "cosmetic": None,
             "supportsGeneration": True,
@@ -189,14 +205,37 @@ class CivitaiHub(HubFacts):
         }
 
 
+def _place(number: str, versions: list[Entry]) -> tuple[datetime, int]:
+    """Return what models are sorted by, as the hub's database has it."""
+    return datetime.fromtimestamp(updated_at(versions), UTC).replace(tzinfo=None), int(number)
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    time, _, number = cursor.partition("|")
+    return datetime.fromisoformat(time), int(number)
+
+
+def _is_shown(item: dict[str, Any], query: Query) -> bool:
+    """Whether a listing has a model: one of all levels leaves out what is flagged `minor`."""
+    if query.get("nsfw") == ["true"]:
+        return bool(item["nsfwLevel"] & _RATED) and not item["minor"]
+    return bool(item["nsfwLevel"] & _PG)
+
+
 def _is_asked_for(item: dict[str, Any], query: Query) -> bool:
     bases = {version["baseModel"] for version in item["modelVersions"]}
     return (
         item["type"] in query.get("types", [item["type"]])
         and bool(bases & set(query.get("baseModels", bases)))
         and set(query.get("tag", ())) <= {tag.lower() for tag in item["tags"]}
-        and (query.get("nsfw") == ["true"] or not item["nsfw"])
     )
+
+
+def _of_bases(item: dict[str, Any], query: Query) -> dict[str, Any]:
+    """Return a model with the versions for the bases that are asked for; its place is as it was."""
+    versions = item["modelVersions"]
+    bases = query.get("baseModels", [version["baseModel"] for version in versions])
+    return item | {"modelVersions": [one for one in versions if one["baseModel"] in bases]}
 
 
 class Handler(HubHandler[CivitaiHub]):
@@ -246,10 +285,12 @@ class Handler(HubHandler[CivitaiHub]):
         """Redirect to a signed address, for who has a token and is let in."""
         if entry is None:
             self.fail(404, "Model not found")
-        elif not self.headers.get("Authorization"):
-            self.fail(401, "Unauthorized", message="The creator requires you to be logged in")
         elif entry.get("mode") == "Archived":
             self.fail(410, "Model archived")
+        elif entry.get("usageControl", "Download") != "Download":
+            self.fail(401, "Unauthorized", message="The creator has disabled downloads")
+        elif not self.headers.get("Authorization"):
+            self.fail(401, "Unauthorized", message="The creator requires you to be logged in")
         elif entry.get("paidAccess"):
             self.fail(403, "Early Access", deadline=entry["paidAccess"].get("endsAt"))
         else:

@@ -1,7 +1,8 @@
 """A hub on loopback that speaks Hugging Face's protocol.
 
 Serves a folder: `listing.json` (see `HubFacts`) and the files that it names. Of an entry it also
-knows `gated` ("auto" or "manual") and `disabled`. A repository's versions are its files.
+knows `gated` ("auto" or "manual"), `disabled` and `private`. A repository's versions
+are its files.
 
     python -m demo.hub.hugging_face FOLDER --port 8090
 """
@@ -69,7 +70,7 @@ class HuggingFaceHub(HubFacts):
             "sha": hashlib.sha1(repo.encode(), usedforsecurity=False).hexdigest(),
             "lastModified": iso_time(updated_at(versions)),
             "createdAt": iso_time(min(entry["created_at"] for entry in versions)),
-            "private": False,
+            "private": first.get("private", False),
             "gated": first.get("gated", False),
             "disabled": first.get("disabled", False),
             "downloads": sum(entry["downloads"] for entry in versions),

@@ -20,7 +20,8 @@ from tenacity.wait import wait_exponential_jitter
 
 from crawler.addresses import AddressGuard, is_loopback, origin, shown
 from crawler.errors import AddressRefusedError, SourceError
-from crawler.http import USER_AGENT, retry_after_seconds
+from crawler.http import USER_AGENT
+from crawler.retry_after import retry_after_seconds
 from crawler.transport import GuardedTransport, check_deadline, deadline
 from encoder.captions.answers import parse_answer
 from encoder.captions.captioner import Captions, Language

@@ -16,8 +16,8 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from crawler.addresses import is_loopback_host
 from registry.api import cookies
-from registry.api.admission import is_loopback
 from registry.api.deps import OpenRegistryDep, Places
 from registry.api.limits import Limits
 from registry.config import Settings
@@ -36,7 +36,7 @@ def wants_tokens(settings: Settings) -> bool:
     """Whether a server with these settings lets nobody in without a token."""
     if settings.public_read:
         return False
-    return settings.require_tokens or not is_loopback(settings.host)
+    return settings.require_tokens or not is_loopback_host(settings.host)
 
 
 def is_public(settings: Settings) -> bool:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crawler.addresses import is_loopback_host
 from registry.api.errors import on_http
 from registry.api.uploads import MOST_UPLOAD_BYTES
 from registry.config import Settings
@@ -126,7 +127,7 @@ class OwnHosts:
     """The values of Host that mean this server."""
 
     def __init__(self, settings: Settings) -> None:
-        self._public = settings.public_read or not is_loopback(settings.host)
+        self._public = settings.public_read or not is_loopback_host(settings.host)
         machine = socket.gethostname().lower()
         own = {machine, f"{machine}.local", settings.host.lower()} if self._public else set()
         self._names = own | {"localhost"} | {name.lower() for name in settings.allowed_hosts}
@@ -154,13 +155,6 @@ def _host_of(origin: str) -> str | None:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_from_elsewhere(headers: Headers) -> bool:

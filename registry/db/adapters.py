@@ -200,6 +200,17 @@ def load_remembered(session: Session, origin: Origin) -> dict[str, Remembered]:
     }
 
 
+def load_lately_listed(session: Session, origin: Origin, since: datetime) -> dict[str, Remembered]:
+    """Return by name the repositories of an origin that changed since then, and are not gone."""
+    changed_at = func.max(Adapter.hub_updated_at)
+    rows = session.execute(
+        select(Adapter.repo, changed_at.label("updated_at"))
+        .where(*_of(origin), Adapter.state != "gone", Adapter.hub_updated_at >= since)
+        .group_by(Adapter.repo)
+    )
+    return {row.repo: Remembered(None, None, updated_at=row.updated_at) for row in rows}
+
+
 def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord) -> None:
     """Give an adapter the name under which its file lies now; what else is new is stored later.
 

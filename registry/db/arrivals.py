@@ -42,6 +42,7 @@ class Arrival:
     covers_done: bool = False
     refusal: str = ""  # for people
     refused_by: str = ""
+    withheld: str = ""  # why its hub does not give the file, until it is listed again
 
 
 def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
@@ -57,6 +58,8 @@ def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
         if arrival.refusal and not is_removed(adapter):
             adapter.state = "refused"
             adapter.refusal, adapter.refused_by = arrival.refusal, arrival.refused_by
+        if arrival.withheld:
+            adapter.record = adapter.record | {"withheld": arrival.withheld}
         if arrival.sha256 is None:
             continue
         adapter.file_sha256, file = arrival.sha256, files[arrival.sha256]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.covers import read_cover
-from crawler.errors import CoverError, HubRestingError, SourceError
+from crawler.errors import CoverError, HubRestingError, SourceError, WithheldError
 from crawler.hashed_file import HashedFile
 from crawler.manners import DEFAULT_MANNERS
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, HeaderSource, Source
@@ -51,6 +51,8 @@ class Fetched:
     # Every cover was tried, and none may come with another try.
     covers_done: bool = False
     problems: list[str] = field(default_factory=list)
+    # Why its hub gives the file to nobody, where only asking for it told that.
+    withheld: str = ""
     # The hub rests, and the adapter waits for its turn.
     resting: HubRestingError | None = None
 
@@ -149,6 +151,9 @@ class Fetcher:
             raise
         except HubRestingError as error:
             fetched.resting = error
+        except WithheldError as error:
+            fetched.withheld = one_line(error)
+            fetched.problems.append(fetched.withheld)
         except Exception as error:
             # Any: what a stranger's file or answer breaks must not stop the others. It is
             # reported, and stays to be done.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crawler.addresses import AddressGuard, is_public, shown
+from crawler.addresses import AddressGuard, is_loopback, is_loopback_host, is_public, shown
 from crawler.errors import AddressRefusedError
 
 
@@ -79,6 +79,28 @@ def test_nothing_is_public_that_python_calls_private(
     has_ipv4_inside = int(address) >> 32 in (0xFFFF, 0x64FF9B << 64)
     if address.version == 4 or not has_ipv4_inside:
         assert address.is_global or not is_public(str(address))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("Localhost", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::1%lo", True),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+        ("", False),
+    ],
+)
+def test_this_machine_is_known_by_name_and_number(host: str, is_ours: bool) -> None:
+    """As a host in the settings and in an address alike."""
+    address = f"http://[{host}]:8000/" if ":" in host else f"http://{host}:8000/"
+
+    assert (is_loopback_host(host), is_loopback(address)) == (is_ours, is_ours)
 
 
 def test_messages_show_no_secrets() -> None:

@@ -7,8 +7,6 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -16,7 +14,7 @@ import pytest
 
 from crawler.addresses import AddressGuard
 from crawler.errors import AccessDeniedError, AddressRefusedError, GoneError, SourceError
-from crawler.http import PoliteClient, retry_after_seconds
+from crawler.http import PoliteClient
 from crawler.hub_json import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES
 from tests.crawler.builders import Clock
 
@@ -65,7 +63,7 @@ DRIPS = 400
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_busy_hub_is_asked_again_after_the_time_it_names(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,15 +444,3 @@ def test_a_question_with_a_body_is_asked_again_where_it_is_redirected() -> None:
     client(answer).ask_json("PUT", "https://hub.example/old", body={"a": 1})
 
     assert seen == [("PUT", "/old", b'{"a": 1}'), ("PUT", "/new", b'{"a": 1}')]
-
-
-def test_retry_after_is_seconds_or_a_date() -> None:
-    assert retry_after_seconds("7") == 7
-    before = datetime.now(UTC)
-    # A date has no fractions of a second.
-    due = before.replace(microsecond=0) + timedelta(seconds=60)
-    waits = retry_after_seconds(format_datetime(due, usegmt=True))
-    assert waits is not None
-    assert due - datetime.now(UTC) <= timedelta(seconds=waits) <= due - before
-    assert retry_after_seconds("soon") is None
-    assert retry_after_seconds(None) is None

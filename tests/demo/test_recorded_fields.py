@@ -85,9 +85,10 @@ CARD = {
 }  # fmt: skip
 REPO_LISTED = {
     "_id": {TEXT}, "id": {TEXT}, "downloads": {NUMBER}, "lastModified": {TEXT}, "tags": [{TEXT}],
+    "private": {FLAG},
 }  # fmt: skip
 REPO = REPO_LISTED | {
-    "modelId": {TEXT}, "author": {TEXT}, "sha": {TEXT}, "createdAt": {TEXT}, "private": {FLAG},
+    "modelId": {TEXT}, "author": {TEXT}, "sha": {TEXT}, "createdAt": {TEXT},
     "gated": {FLAG, TEXT}, "disabled": {FLAG}, "likes": {NUMBER}, "library_name": {TEXT},
     "pipeline_tag": {TEXT}, "cardData": CARD, "spaces": [{TEXT}], "usedStorage": {NUMBER},
     "siblings": [{"rfilename": {TEXT}, "size": {NUMBER}, "blobId": {TEXT}, "lfs": LFS}],
@@ -125,7 +126,7 @@ ANSWERS: list[tuple[Any, str, Any]] = [
     (civitai.serve, "api/v1/model-versions/100", VERSION_ALONE),
     (
         hugging_face.serve,
-        "api/models?filter=diffusers&expand=lastModified&expand=tags&expand=downloads",
+        "api/models?filter=diffusers&expand=lastModified&expand=tags&expand=downloads&expand=private",
         [REPO_LISTED],
     ),
     (hugging_face.serve, "api/models/alice/cat?blobs=true", REPO),

@@ -535,12 +535,18 @@ class Busy(App):
         return httpx.Response(self._status, headers=self._headers, json={"detail": "come back"})
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_registry_is_asked_again_when_it_says(registry: Registry, status: int) -> None:
-    with Client(HOST, transport=Busy(registry, status, 2, "0")) as client:
+@pytest.mark.parametrize(
+    ("status", "wait"),
+    [(429, "0"), (503, "0"), (503, "0.01"), (503, "Thu, 01 Jan 2026 00:00:00 GMT")],
+)
+def test_a_busy_registry_is_asked_again_when_it_says(
+    registry: Registry, status: int, wait: str
+) -> None:
+    """A proxy in front of it may say so otherwise than it does itself."""
+    with Client(HOST, transport=Busy(registry, status, 2, wait)) as client:
         assert client.list().items == []
     with (
-        Client(HOST, transport=Busy(registry, status, 3, "0")) as client,
+        Client(HOST, transport=Busy(registry, status, 3, wait)) as client,
         pytest.raises(RemoteError, match="come back"),
     ):
         client.list()

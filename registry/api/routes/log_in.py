@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from crawler.addresses import is_loopback_host
 from registry.api import cookies
 from registry.api.access import LOG_IN_PATH, MOST_TOKEN_LETTERS, wants_tokens
-from registry.api.admission import is_loopback
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.forms import FormDep
 from registry.api.limits import Limits
@@ -89,5 +89,5 @@ def _page(request: Request, wanted: str, *, is_refused: bool = False) -> HTMLRes
         is_refused=is_refused,
         days=LASTS.days,
         is_open_to_read=not cookies.is_secure(request)
-        and not is_loopback(request.url.hostname or ""),
+        and not is_loopback_host(request.url.hostname or ""),
     )

@@ -29,7 +29,8 @@ PAGE, PAGE_UNCHANGED = 50, 1000
 # empty or a halved list has not lost them.
 FEW_MISSING = 10
 SHARE_MISSING = 0.2
-# The cursor waits for what could not be read if it changed within this.
+# The cursor waits for what could not be read if it changed within this. So far behind it a source
+# is told what is known.
 HELD = timedelta(days=7)
 # Of the repositories of a hub that hides changes, those looked at again in a refresh: each comes
 # up about once in 30, and no refresh takes hours for it.
@@ -127,7 +128,10 @@ class CrawlStep(Step):
                     remembered = _without_stamps(remembered)
                 return source.list_adapters(remembered=remembered), True
             since = None if self.context.full else runs.find_cursor(session, origin)
-        return source.list_adapters(since), since is None
+            if since is None:
+                return source.list_adapters(), True
+            remembered = adapters.load_lately_listed(session, origin, since - HELD)
+        return source.list_adapters(since, remembered), False
 
     def _look_again(self, source: SweptSource) -> Iterator[StepOutcome]:
         """Store what became of repositories that were not listed for longest."""

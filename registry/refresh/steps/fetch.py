@@ -122,6 +122,7 @@ def _arrival(fetched: Fetched) -> Arrival:
         fetched.covers_done,
         refusal=fetched.refusal,
         refused_by=fetched.judgement.by if fetched.judgement else "",
+        withheld=fetched.withheld,
     )
 
 

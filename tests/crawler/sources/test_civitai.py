@@ -8,11 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from crawler.errors import AccessDeniedError, AddressRefusedError, HashMismatchError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    AddressRefusedError,
+    HashMismatchError,
+    SourceError,
+    WithheldError,
+)
 from crawler.filters import Filters
 from crawler.manners import Manners
-from crawler.records import AdapterRecord, Refusal, SweptSource
-from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
+from crawler.records import AdapterRecord, Refusal, Remembered, SweptSource
+from crawler.sources.civitai import MAX_DETAILS, CivitaiSource, beginning_with
 from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
@@ -85,6 +91,41 @@ def test_a_later_crawl_asks_only_for_what_changed(hub: CivitaiHub, source: Civit
     assert asked(hub, "model-versions") == ["103", "104", "100"]
 
 
+def test_what_is_listed_late_is_found_behind_the_cursor(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    """Models show when their pictures are rated, at the place of when they were published."""
+    known = remember(records(source))
+    del known["12"]
+    hub.entries[1]["updated_at"] += 60
+    hub.requests.clear()
+
+    found = list(source.list_adapters(day(3), known))
+
+    assert names([item for item in found if isinstance(item, AdapterRecord)]) == [
+        "dog", "fox", "ice", "owl"
+    ]  # fmt: skip
+    assert asked(hub, "model-versions") == ["101", "102", "103", "104"]
+
+
+def test_what_is_known_behind_the_cursor_is_not_asked_for_again(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    known = remember(records(source))
+    hub.requests.clear()
+
+    found = list(source.list_adapters(day(4), known))
+
+    assert len(found) == 1
+    assert asked(hub, "model-versions") == ["104"]
+    batches = [parse_qs(urlsplit(path).query).get("ids") for _, path, _ in hub.requests]
+    assert [ids for ids in batches if ids] == [["14"]]
+
+
+def remember(found: list[AdapterRecord]) -> dict[str, Remembered]:
+    return {record.repo: Remembered(None, None, updated_at=record.updated_at) for record in found}
+
+
 def test_a_crawl_can_stop_anywhere_and_go_on_from_its_cursor(source: CivitaiSource) -> None:
     listing = source.list_adapters()
     first = [next(listing) for _ in range(3)]
@@ -105,6 +146,31 @@ def test_versions_are_adapters_of_their_own(tmp_path: Path) -> None:
     assert told == ["105", "104", "103", "102"]
     assert [record.covers[0].prompt is None for record in found] == [False] * 4 + [True] * 2
     assert len({record.name for record in found}) == len(found)
+
+
+def test_a_model_may_have_very_many_versions(hub: CivitaiHub, source: CivitaiSource) -> None:
+    """Of any order: the last one published may stand anywhere."""
+    first = hub.entries[0]
+    hub.entries[1:] = [first | {"version_id": 200 + number} for number in range(60)]
+    first["updated_at"] = FIRST_DAY + DAY_SECONDS
+
+    found = records(source)
+
+    assert len(found) == 61
+    assert {record.updated_at for record in found} == {day(1)}
+
+
+def test_versions_of_a_model_that_are_too_many_are_told_of(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.sources.civitai_detail.MAX_VERSIONS", 2)
+    first = hub.entries[0]
+    hub.entries[1:] = [first | {"version_id": 200 + number} for number in range(4)]
+
+    *found, refused = source.list_adapters()
+
+    assert len(found) == 2
+    assert refused == Refusal("civitai", "10", "it has 5 versions; the last 3 are not read")
 
 
 def test_pictures_without_prompts_are_not_asked_about(
@@ -202,7 +268,6 @@ def test_a_version_that_is_not_there_alone_is_listed_without_prompts(
         ({"mode": "Tomorrow\x1b[2J"}, "Tomorrow [2J"),
         ({"usageControl": "Generation"}, "on Civitai only"),
         ({"paidAccess": {"permanent": True, "endsAt": None}}, "sells it"),
-        ({"availability": "EarlyAccess"}, "early access"),
     ],
 )
 def test_what_is_not_given_is_listed_with_its_reason(
@@ -264,6 +329,15 @@ def test_early_access_has_an_end(hub: CivitaiHub, source: CivitaiSource, field: 
     assert (second.withheld, second.withheld_until) == ("", None)
 
 
+def test_early_access_that_has_ended_withholds_nothing(
+    hub: CivitaiHub, source: CivitaiSource
+) -> None:
+    """The hub never takes back what it calls a version's availability."""
+    hub.entries[0]["availability"] = "EarlyAccess"
+
+    assert records(source)[0].withheld == ""
+
+
 def test_without_a_token_files_are_not_given_and_all_else_is(hub: CivitaiHub) -> None:
     with CivitaiSource(hub.endpoint) as source:
         found = records(source)
@@ -296,6 +370,28 @@ def test_why_a_download_is_refused_is_told(hub: CivitaiHub, tmp_path: Path) -> N
         record = records(source)[0]
         with pytest.raises(AccessDeniedError, match="REGISTRY_CIVITAI_TOKEN"):
             source.download(record, tmp_path)
+
+
+def test_a_file_that_nobody_is_given_is_told_apart_from_a_token_that_is_not_good(
+    hub: CivitaiHub, source: CivitaiSource, tmp_path: Path
+) -> None:
+    """The answer is the same, and only a version alone tells its use; it was not asked about."""
+    for_use_there, ours, *_ = hub.entries
+    for_use_there["covers"][0]["prompt"] = ours["covers"][0]["prompt"] = None
+    for_use_there["usageControl"] = "Generation"
+    first, second, *_ = records(source)
+    assert first.withheld == ""
+    hub.requests.clear()
+
+    with pytest.raises(WithheldError, match="used on Civitai only"):
+        source.download(first, tmp_path)
+    with pytest.raises(WithheldError, match="used on Civitai only"):
+        source.read_header(first)
+    ours["paidAccess"] = {"permanent": True, "endsAt": None}
+    with pytest.raises(AccessDeniedError, match="REGISTRY_CIVITAI_TOKEN"):
+        source.download(second, tmp_path)
+
+    assert asked(hub, "model-versions") == ["100", "100", "101"]
 
 
 def test_bytes_that_differ_from_the_announced_hash_are_not_kept(
@@ -377,7 +473,69 @@ def test_the_hub_filters_where_it_can(hub: CivitaiHub) -> None:
         question = parse_qs(urlsplit(hub.requests[0][1]).query)
 
     assert (question["baseModels"], question["tag"]) == (["Flux.1 D"], ["lora"])
-    assert question["nsfw"] == ["false"]
+
+
+def test_a_crawl_of_one_base_goes_on_from_its_cursor(tmp_path: Path) -> None:
+    """The hub sorts by versions for all bases, and shows those for the base that was asked for."""
+    for number in range(4):
+        add_entry(tmp_path, "cat", model_id=10 + number, base_model="Flux.1 D")
+    for number in range(2):
+        add_entry(tmp_path, "cat", model_id=10 + number, base_model="SDXL 1.0")
+    filters = Filters(
+        base_models=frozenset({"flux"}),
+        name_base=lambda words: "flux" if "Flux.1 D" in words else "other",
+    )
+    with (
+        serve(tmp_path) as hub,
+        CivitaiSource(hub.endpoint, "tok", filters=filters, page_size=4) as source,
+    ):
+        everything = records(source)
+        found = records(source, day(2))
+
+    assert [record.version for record in everything] == ["100", "101", "102", "103"]
+    assert [record.version for record in found] == ["102", "103", "100", "101"]
+
+
+@pytest.mark.parametrize(
+    ("mature", "listed", "listings"),
+    [
+        (None, ["cat", "dog", "fox", "ice"], ["true", "false"]),
+        (False, ["cat", "dog", "ice"], ["true", "false"]),
+        (True, ["fox"], ["true"]),
+    ],
+)
+def test_what_is_listed_among_all_levels_or_among_pg_alone_is_found(
+    hub: CivitaiHub, mature: bool | None, listed: list[str], listings: list[str]
+) -> None:
+    """A listing of PG lacks PG-13, and one of all levels lacks what is flagged `minor`."""
+    said: list[dict[str, Any]] = [
+        {}, {"nsfwLevel": 2}, {"nsfwLevel": 4}, {"minor": True}, {"nsfwLevel": 4, "minor": True}
+    ]  # fmt: skip
+    for entry, told in zip(hub.entries, said, strict=True):
+        entry.update(told)
+    with CivitaiSource(hub.endpoint, "tok", filters=Filters(mature=mature)) as source:
+        assert names(records(source)) == listed
+
+    questions = [parse_qs(urlsplit(path).query) for _, path, _ in hub.requests]
+    assert [question["nsfw"] for question in questions if "sort" in question] == [
+        [nsfw] for nsfw in listings
+    ]
+
+
+def test_a_model_of_which_the_listing_tells_that_it_is_mature_is_not_asked_for(
+    hub: CivitaiHub,
+) -> None:
+    """Unless one of its versions is not."""
+    mixed, *_, last = hub.entries
+    hub.entries.append(mixed | {"version_id": 105, "nsfwLevel": 1})
+    for entry in (mixed, last):
+        entry["nsfwLevel"] = 8
+    with CivitaiSource(hub.endpoint, "tok", filters=Filters(mature=False)) as source:
+        found = records(source)
+        batches = [parse_qs(urlsplit(path).query).get("ids") for _, path, _ in hub.requests]
+
+    assert [record.version for record in found if record.repo == "10"] == ["105"]
+    assert [ids for ids in batches if ids] == [["10,11,12,13"]]
 
 
 def test_a_filter_that_the_hub_ignores_is_applied_here(
@@ -404,6 +562,50 @@ def test_a_hub_that_ignores_what_is_asked_for_is_left(
         list(source.list_adapters())
 
 
+def test_models_of_one_moment_are_all_listed(hub: CivitaiHub, source: CivitaiSource) -> None:
+    for entry in hub.entries:
+        entry["updated_at"] = FIRST_DAY
+
+    assert names(records(source)) == NAMES
+
+
+def test_a_hub_whose_pages_begin_with_the_model_of_the_cursor_lists_the_same(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes twice counts once."""
+    page = hub.page
+
+    def mended(query: dict[str, list[str]], whim: Any) -> dict[str, Any]:
+        if "cursor" in query:
+            query = query | {"cursor": [beginning_with(query["cursor"][0])]}
+        return page(query, whim)
+
+    for entry in hub.entries:
+        entry["updated_at"] = FIRST_DAY
+    monkeypatch.setattr(hub, "page", mended)
+
+    assert names(records(source)) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("told", "asked_for"),
+    [
+        ("2026-05-19 02:35:02.526|41", "2026-05-19 02:35:02.526|42"),
+        # The hub takes the digits for milliseconds.
+        ("2026-05-19 02:35:02.5|41", "2026-05-19 02:35:02.500|42"),
+        ("2026-05-19 02:35:02.07|41", "2026-05-19 02:35:02.070|42"),
+        ("2026-05-19 02:35:02|41", "2026-05-19 02:35:02|42"),
+        ("2026-05-19T02:35:02.526Z", "2026-05-19T02:35:02.526Z"),
+        ("|41", "|41"),
+        ("41", "41"),
+    ],
+)
+def test_a_page_begins_with_the_model_that_did_not_fit_on_the_one_before(
+    told: str, asked_for: str
+) -> None:
+    assert beginning_with(told) == asked_for
+
+
 def test_a_cursor_that_goes_round_is_left(
     hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,7 +613,7 @@ def test_a_cursor_that_goes_round_is_left(
     monkeypatch.setattr(
         hub,
         "page",
-        lambda query, whim: page({**query, "cursor": ["0"]}, whim),
+        lambda query, whim: page(query | {"cursor": []}, whim),
     )
 
     with pytest.raises(SourceError, match="repeats itself"):
@@ -624,6 +826,27 @@ def test_covers_are_small_pictures(image: Any, covers: list[str]) -> None:
 )
 def test_prompts_are_found_where_they_are_nested(meta: Any, prompt: str | None) -> None:
     [cover] = read({}, images=[{"url": "https://i.example/x.jpeg", "meta": meta}]).covers
+
+    assert cover.prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("told", "prompt"),
+    [
+        ({"hasMeta": True, "hasPositivePrompt": True}, "a fox"),
+        ({"hasMeta": False, "hasPositivePrompt": False}, None),
+        ({"hasMeta": False}, None),
+        ({"hasPositivePrompt": False}, None),
+        ({"hasMeta": None}, "a fox"),
+    ],
+)
+def test_a_prompt_that_its_author_hides_is_not_read(
+    told: dict[str, Any], prompt: str | None
+) -> None:
+    """The hub sends it all the same, among others that are not hidden."""
+    image = {"url": "https://i.example/x.jpeg", "meta": {"prompt": "a fox"}, **told}
+
+    [cover] = read({}, images=[image]).covers
 
     assert cover.prompt == prompt
 

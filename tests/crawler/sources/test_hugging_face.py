@@ -191,6 +191,31 @@ def test_a_disabled_repository_is_listed_as_such(
     assert [record.withheld != "" for record in records(source)] == [n == 2 for n in range(5)]
 
 
+def test_what_only_the_account_of_the_token_may_see_is_not_asked_for(hub: HuggingFaceHub) -> None:
+    """A registry shows what it has to everybody who may search it."""
+    hub.entries[1]["private"] = True
+    with HuggingFaceSource(hub.endpoint, "tok", page_size=2) as source:
+        assert names(records(source)) == ["cat", "fox", "ice", "owl"]
+
+    assert "dog" not in details_asked(hub)
+
+
+def test_what_a_listing_does_not_call_private_is_not_taken_if_it_is(
+    hub: HuggingFaceHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror may tell less in a listing, and an author may change it meanwhile."""
+    hub.entries[1]["private"] = True
+    page = hub.page
+
+    def silent(query: dict[str, list[str]], whim: Any) -> Any:
+        items, following = page(query, whim)
+        return [item | {"private": None} for item in items], following
+
+    monkeypatch.setattr(hub, "page", silent)
+    with HuggingFaceSource(hub.endpoint, "tok") as source:
+        assert names(records(source)) == ["cat", "fox", "ice", "owl"]
+
+
 def test_adapters_of_language_models_are_not_asked_for(
     hub: HuggingFaceHub, source: HuggingFaceSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from crawler.sources.hugging_face import LORA_TAGS, HuggingFaceSource
 from demo.hub.hugging_face import HuggingFaceHub, serve
 from tests.crawler.builders import add_entry
 
-FIELDS: list[Any] = ["lastModified", "downloads", "tags"]
+FIELDS: list[Any] = ["lastModified", "downloads", "tags", "private"]
 Question = tuple[str, str, tuple[tuple[str, str], ...], str | None]
 
 

@@ -38,6 +38,18 @@ def test_a_version_owns_the_files_that_it_names(entry: Any) -> None:
     assert match_files(versions, [FILE, OTHER]) == [(versions[0], OTHER)]
 
 
+@pytest.mark.parametrize("beside", [{}, {"stats": None}, {"stats": {"downloads": 1}}])
+def test_versions_that_tell_their_files_in_a_text_own_them(beside: dict[str, Any]) -> None:
+    """Some answers have a version's stats as JSON beside its id only."""
+    versions: list[dict[str, Any]] = [
+        {"modelVersion": {"id": 1, "stats": '{"fileList": ["b.safetensors"]}'}, **beside},
+        {"modelVersion": {"id": 2, "stats": '{"fileList": ["a.safetensors"]}'}, **beside},
+        {"modelVersion": {"id": 3, "stats": "no JSON"}, **beside},
+    ]
+
+    assert match_files(versions, [FILE, OTHER]) == [(versions[0], OTHER), (versions[1], FILE)]
+
+
 TWINS = [FileRecord(f"{folder}/x.safetensors", n, f"{n}" * 64) for n, folder in enumerate("ab")]
 
 

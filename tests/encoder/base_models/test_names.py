@@ -27,6 +27,11 @@ HUNYUAN = [
         ("black-forest-labs/FLUX.1-schnell", "flux.1-schnell"),
         ("MusePublic/489_ckpt_FLUX_1", "flux.1-dev"),
         ("FLUX_1", "flux.1-dev"),
+        # Tuned on it [1].
+        # - [1] https://huggingface.co/Shakker-Labs/majicflus_v1
+        ("MAJICFLUS", "flux.1-dev"),
+        ("MAILAND/majicflus_v1", "flux.1-dev"),
+        ("IDEOGRAM_4_FP8_IMAGE", "ideogram-4"),
         ("Flux.1 D", "flux.1-dev"),
         ("flux-1-dev/lora", "flux.1-dev"),
         ("AutoLoRA/demo-flux-tiny", "demo-flux-tiny"),

@@ -6,7 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from registry.api.access import wants_tokens
 from registry.api.app import create_app
+from registry.config import Settings
 from registry.db.work_models import Token
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -116,6 +118,11 @@ def test_a_revoked_token_opens_nothing_at_once(elsewhere: TestClient, registry: 
 
     after = elsewhere.get("/v1/adapters", headers=bearer(token)).status_code
     assert (before, after) == (200, 401)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "Localhost"])
+def test_tokens_are_not_asked_for_on_loopback_however_it_is_named(host: str) -> None:
+    assert not wants_tokens(Settings(host=host))
 
 
 def test_tokens_are_not_asked_for_on_loopback_unless_the_settings_say_so(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import func, select, update
@@ -20,6 +21,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Adapter, CrawlCursor, File
+from registry.db.status import count_withheld
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.fetch import FetchStep
@@ -130,6 +132,23 @@ def test_what_its_hub_withholds_is_listed_with_its_reason_and_fetched_when_that_
     assert files(sessions) == {"10": True, "11": False, "12": True}
 
 
+def test_what_a_hub_gives_to_nobody_is_asked_for_once(
+    pipeline: Pipeline, civitai_hub: CivitaiHub, sessions: sessionmaker[Session]
+) -> None:
+    """Civitai tells that of a version alone, which is not asked about where no prompt is."""
+    civitai_hub.entries[0] |= {"usageControl": "Generation", "covers": []}
+    with CivitaiSource(civitai_hub.endpoint, "tok") as source:
+        [problem] = failures(list(pipeline.refresh(source, steps=CRAWL)))
+        civitai_hub.requests.clear()
+        assert failures(list(pipeline.refresh(source, steps=(FetchStep,)))) == []
+
+    assert problem == "its author lets it be used on Civitai only"
+    assert civitai_hub.requests == []
+    with sessions() as session:
+        assert count_withheld(session) == {problem: 1}
+    assert files(sessions) == {"10": False, "11": True, "12": True}
+
+
 def files(sessions: sessionmaker[Session]) -> dict[str, bool]:
     """Which adapters have a file."""
     with sessions() as session:
@@ -170,6 +189,39 @@ def test_a_changed_text_is_seen_without_a_new_version(
         told = session.scalars(select(Adapter.description).where(Adapter.repo == "10")).one()
     assert told == "Draws every cat."
     assert cursors(sessions) == before
+
+
+def test_what_a_hub_lists_late_is_found_and_what_is_known_beside_it_is_not_read_again(
+    pipeline: Pipeline, civitai_hub: CivitaiHub, sessions: sessionmaker[Session]
+) -> None:
+    """Civitai rates a model after a while, and sorts it by when it was published."""
+    civitai_hub.entries[1]["nsfwLevel"] = 0
+    with CivitaiSource(civitai_hub.endpoint, "tok") as source:
+        list(pipeline.refresh(source, steps=(CrawlStep,)))
+        before = cursors(sessions)
+        civitai_hub.entries[1]["nsfwLevel"] = 1
+        civitai_hub.requests.clear()
+
+        assert failures(list(pipeline.refresh(source, steps=(CrawlStep,)))) == []
+
+    assert files(sessions).keys() == {"10", "11", "12"}
+    assert cursors(sessions) == before
+    questions = [parse_qs(urlsplit(path).query) for _, path, _ in civitai_hub.requests]
+    # The last is of what is looked at again, slowly.
+    assert [question["ids"] for question in questions if "ids" in question] == [["11,12"], ["10"]]
+
+
+def test_what_was_retired_and_is_listed_late_is_read_again(
+    pipeline: Pipeline, civitai_hub: CivitaiHub, sessions: sessionmaker[Session]
+) -> None:
+    with CivitaiSource(civitai_hub.endpoint, "tok") as source:
+        list(pipeline.refresh(source, steps=(CrawlStep,)))
+        with sessions.begin() as session:
+            session.execute(update(Adapter).where(Adapter.repo == "11").values(state="gone"))
+        list(pipeline.refresh(source, steps=(CrawlStep,)))
+
+    with sessions() as session:
+        assert set(session.scalars(select(Adapter.state))) == {"listed"}
 
 
 def cursors(sessions: sessionmaker[Session]) -> list[datetime]:
