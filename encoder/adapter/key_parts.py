@@ -37,7 +37,7 @@ SUFFIXES = (
 # own prefix before either.
 TEXT_ENCODER = re.compile(
     r"(?:base_model\.model\.)*"
-    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.)"
+    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.|(clip_[lg]|t5|llama)\.)"
 )
 EMBEDDING = re.compile(r"bundle_emb\.")
 
@@ -199,7 +199,7 @@ def _part_outside(key: str) -> str:
     if match is None:
         return ""
     number = match[1] or match[2] or "1"
-    return match[3] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
+    return match[3] or match[4] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
 
 
 def _split_suffix(key: str) -> tuple[str, str]:

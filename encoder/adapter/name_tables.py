@@ -9,7 +9,7 @@ time, since importing diffusers takes longer than reading a file. Where the conv
 gaps, another test shows each gap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Template = tuple[str, str, tuple[str, ...]]
 
@@ -22,6 +22,16 @@ def below(alias: str, parent: str, names: Mapping[str, str | tuple[str, ...]]) -
     return [
         (f"{alias}{name}", parent, (modules,) if isinstance(modules, str) else modules)
         for name, modules in names.items()
+    ]
+
+
+def part_by_part(templates: Iterable[Template]) -> list[Template]:
+    """Return a template for each part of the fused layers, named by its number."""
+    return [
+        (f"{alias}.{number}", parent, (module,))
+        for alias, parent, modules in templates
+        if len(modules) > 1
+        for number, module in enumerate(modules)
     ]
 
 
@@ -400,6 +410,9 @@ MINIMAX_H3 = (
     }),
     ("blocks.{i}.adaln_proj.linear", DOUBLE, ("adaln_proj.linear",)),
 )  # fmt: skip
+# OneTrainer's own before it wrote other programs' ("OMI"), and its backups' of that time: the
+# authors' names, with the layers that they fuse as it trains them.
+OMI = (*part_by_part((*BFL, *SD3, *PIXART)), ("img_in.proj", "", ("x_embedder",)))
 # Convention -> modules that a family of it must have, by how they begin, and the templates.
 CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "bfl": (("single_transformer_blocks.",), BFL),
@@ -420,4 +433,5 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "pixart": (("adaln_single.",), PIXART),
     "auraflow": (("joint_transformer_blocks.",), AURAFLOW),
     "minimax-h3": (("token_refiner.refiner_blocks.",), MINIMAX_H3),
+    "omi": (("transformer_blocks.",), OMI),
 }

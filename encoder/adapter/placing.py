@@ -284,6 +284,8 @@ def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
     convention = outcome.conversion.convention
     if convention in ("xlabs", "diffsynth"):
         return convention
+    if convention == "omi":
+        return "onetrainer"
     if convention == "bfl":
         return "fal" if plan.prefix.startswith("base_model.") else "bfl"
     return "peft"

@@ -42,6 +42,7 @@ from tests.encoder.dialects.networks import (
     z_image_original,
     z_image_to_diffusers,
 )
+from tests.encoder.dialects.omi import one_trainer_omi
 from tests.encoder.dialects.samples import (
     Sample,
     dotted,
@@ -401,6 +402,10 @@ CASES = [
         for mode in ("legacy", "kohya", "diffusers", "original", "comfy")
     ),
     Case("OneTrainer", "LoRA, comfy", "sdxl-1.0", built(one_trainer_sdxl)),
+    *(
+        Case("OneTrainer", "LoRA, OMI", a, built(one_trainer_omi, a))
+        for a in ("flux.1", "sdxl-1.0", "chroma", "sd-3.5", "pixart")
+    ),
     Case("OneTrainer", "LoRA, internal, fused", "flux.1", built(one_trainer_fused)),
     *(
         Case("OneTrainer", "DoRA", a, built(one_trainer_dora, a))
