@@ -13,7 +13,7 @@ from crawler.counted import counted
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan, are_few
 from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
-from encoder.adapter.layer_cuts import cut_rows, fit_shape, is_same_change, swap_halves
+from encoder.adapter.layer_cuts import cut_rows, fit_shape, keep_one, swap_halves
 from encoder.adapter.layers import Layer
 from encoder.base_models.families import LOOKALIKES, Family, find_family, kind_of_name
 from encoder.base_models.matching import (
@@ -165,7 +165,7 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
     layers: dict[str, Layer] = {}
     vectors: dict[str, Tensor] = {}
     conventions: dict[str, int] = {}
-    problem, twice = "", 0
+    problem, twice = "", Counter[str]()
     for module, part in parts.items():
         target = names.get(module)
         if target is None:
@@ -178,12 +178,15 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         if split is None or beside is None:
             unmatched.append(module)
             continue
-        double = layers.keys() & split.keys()
-        twice += len(double)
-        if differing := (
-            {name for name in double if not is_same_change(layers[name], split[name])}
-            | (vectors.keys() & beside.keys())
-        ):
+        differing = vectors.keys() & beside.keys()
+        for name in layers.keys() & split.keys():
+            kept, other = keep_one(layers[name], split[name])
+            if kept is None:
+                differing.add(name)
+            else:
+                split[name] = kept
+                twice[other] += 1
+        if differing:
             problem = f"two sets of tensors stand for layer {min(differing)}, and they differ"
         layers.update(split)
         vectors.update(beside)
@@ -197,9 +200,10 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         tuple(unmatched),
         problem,
         placed=len(parts) - len(unmatched),
-        notes=(f"{counted(twice, 'layer is', 'layers are')} there twice, alike, and taken once",)
-        if twice
-        else (),
+        notes=tuple(
+            f"{counted(count, 'layer is', 'layers are')} there twice{other}"
+            for other, count in sorted(twice.items())
+        ),
     )
 
 

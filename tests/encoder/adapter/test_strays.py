@@ -130,6 +130,30 @@ def test_equal_tensors_twice_are_taken_once(tmp_path: Path) -> None:
     assert inspect(read_header(path), path).layers == 3
 
 
+@pytest.mark.parametrize("trained", ["to_qkv", "to_q"])
+def test_zeros_beside_what_was_trained_are_left_out(tmp_path: Path, trained: str) -> None:
+    """As SimpleTuner saves them; of their names, some come before the fused layer's, some after."""
+    stem, sizes = "lycoris_transformer_blocks_27_attn_", {"to_q": 6144, "to_k": 1536, "to_v": 1536}
+    tensors: Tensors = {}
+    for name, outputs in {**sizes, "to_qkv": 9216}.items():
+        tensors |= pair(f"{stem}{name}", outputs, 6144)
+        if (name == "to_qkv") != (trained == "to_qkv"):
+            tensors[f"{stem}{name}.lora_up.weight"] = torch.zeros(outputs, 2)
+    path = save(tmp_path, tensors)
+    weights = read(path)
+
+    assert (weights.base_model, len(weights.layers)) == ("krea-2", 3)
+    assert weights.verdict.zero_layers == ()
+    assert "3 layers are there twice, once as zeros, which are left out" in weights.verdict.reasons
+    query = weights.layers["transformer_blocks.27.attn.to_q"]
+    up = tensors[f"{stem}{trained}.lora_up.weight"][:6144]
+    torch.testing.assert_close(
+        query.delta()[:8], up[:8] @ tensors[f"{stem}{trained}.lora_down.weight"]
+    )
+    # Of a header, nobody knows yet which are zeros.
+    assert inspect(read_header(path), path).reasons == ("3 layers are there twice",)
+
+
 def test_different_tensors_for_one_layer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedLoraError, match=r"two sets of tensors .* differ"):
         read(save(tmp_path, both(same=False)))

@@ -208,4 +208,14 @@ FILES = (
         "有 {n} 层重复出现且相同，只取一次",
     ),
     ("1 layer is there twice, alike, and taken once", "有 1 层重复出现且相同，只取一次"),
+    (
+        "{n} layers are there twice, once as zeros, which are left out",
+        "有 {n} 层重复出现，其中全为零的一份已略去",
+    ),
+    (
+        "1 layer is there twice, once as zeros, which are left out",
+        "有 1 层重复出现，其中全为零的一份已略去",
+    ),
+    ("{n} layers are there twice", "有 {n} 层重复出现"),
+    ("1 layer is there twice", "有 1 层重复出现"),
 )
