@@ -25,13 +25,15 @@ class Variant:
     # Civitai's baseModels.
     hub_words: tuple[str, ...] = ()
     # What trainers write into files: modelspec.architecture, ss_base_model_version and
-    # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3]
-    # and OneTrainer [4].
+    # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3],
+    # OneTrainer [4], SimpleTuner [5] (its family and flavour) and Draw Things [6].
     # - [1] https://github.com/kohya-ss/sd-scripts library/sai_model_spec.py, library/*_util*.py
     # - [2] https://github.com/kohya-ss/musubi-tuner utils/sai_model_spec.py,
     #   dataset/architectures.py
     # - [3] https://github.com/ostris/ai-toolkit get_base_model_version of its models
     # - [4] https://github.com/Nerogar/OneTrainer resources/sd_model_spec, modelSaver/mixin
+    # - [5] https://github.com/bghira/SimpleTuner simpletuner/helpers/models/*/model.py
+    # - [6] https://github.com/drawthingsai/draw-things-community LoRAExporter.swift
     trainer_words: tuple[str, ...] = ()
     # What people call it besides, where they ask for adapters; nobody's word on what one is for is
     # understood by them. The same word may mean several base models: "sd", "flux".

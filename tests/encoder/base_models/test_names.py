@@ -130,6 +130,8 @@ def test_the_first_known_word_of_a_hub_decides() -> None:
         ("Flux.2/lora", "flux.2"),
         ("sdxl_base_v1-0", "sdxl-1.0"),
         ("sdxl_", "sdxl-1.0"),
+        ("sdxl_base", "sdxl-1.0"),
+        ("sdxl_v10", "sdxl-1.0"),
         ("stable-diffusion-xl-v1-base/lora", "sdxl-1.0"),
         ("sd_v1", "sd-1.5"),
         ("stable-diffusion-v1/lora", "sd-1.5"),
@@ -149,6 +151,8 @@ def test_the_first_known_word_of_a_hub_decides() -> None:
         ("stable-diffusion-v3.5/lora", "sd-3.5"),
         ("anima-preview/lora", "anima"),
         ("wan2.1/lora", "wan"),
+        # Draw Things writes it for 14B, too.
+        ("wan_v2.1_1.3b", "wan"),
         ("lumina/lora", "lumina-2"),
         # SimpleTuner's families and flavours.
         ("qwen_image-edit-v2+/lora", "qwen-image-edit-2509"),
