@@ -43,6 +43,8 @@ class Variant:
     # Set where it draws best with others than its pipeline's, as distilled ones do.
     steps: int | None = None
     guidance: float | None = None
+    # It has its family's layers and draws in another space (pixels): it shares no adapter with it.
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,8 @@ def variant_of(base_model: str) -> Variant:
 def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str, ...]:
     """Return the base models whose adapters are meant where `base_model` is asked for.
 
-    Its family's name asks for all of the family, which share their layers, and a name that leaves
-    the size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
+    Its family's name asks for all of the family that share adapters, and a name that leaves the
+    size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
     but the family ("flux.1") may stand for any of it, so it comes with each.
     """
     facts = find_facts(base_model)
@@ -164,7 +166,8 @@ def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str,
             dict.fromkeys([*facts.variants, *(v for size in sized for v in size.variants)])
         )
     if base_model == facts.name:
-        return tuple(facts.variants) if siblings else (base_model,)
+        together = (name for name, variant in facts.variants.items() if not variant.apart)
+        return tuple(together) if siblings else (base_model,)
     return (base_model, *_open_name(facts))
 
 

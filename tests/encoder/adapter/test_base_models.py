@@ -56,6 +56,7 @@ def judge(shapes: Shapes, **metadata: str) -> Verdict:
         (HIDREAM, "", "hidream-i1", "certain"),
         (KLEIN, "flux2_klein_9b", "flux.2-klein-9b", "certain"),
         (Z_IMAGE, "Z-Image/lora", "z-image", "certain"),
+        (Z_IMAGE, "zeta_chroma", "zeta-chroma", "certain"),
         (KREA, "Krea-2/lora", "krea-2", "certain"),
         (SD3, "stable-diffusion-v3.5/lora", "sd-3.5-medium", "certain"),
         (ANIMA, "anima-preview/lora", "anima", "certain"),
