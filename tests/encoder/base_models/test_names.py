@@ -160,6 +160,7 @@ def test_the_first_known_word_of_a_hub_decides() -> None:
         ("wan-i2v-14b-2.2-high/lora", "wan-2.2-i2v-a14b"),
         ("hunyuanvideo-t2v-480p/lora", "hunyuan-video-1.5"),
         ("ernie-turbo/lora", "ernie-image-turbo"),
+        ("cosmos2image-2b/lora", "cosmos-predict2-2b"),
         ("minimax_h3_ref2va", "minimax-h3-ref2va"),
         ("wan_2.2_14b", "wan-2.2-a14b"),
         ("hunyuan-video-1.5/lora", "hunyuan-video-1.5"),
