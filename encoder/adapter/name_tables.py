@@ -244,6 +244,12 @@ ANIMA = (
     }),
     *below("llm_adapter.", "text_conditioner.", {"out_proj": "out_proj", "norm": "norm"}),
 )  # fmt: skip
+# SimpleTuner's Anima holds diffusers' network beside the adapter between text and it.
+SIMPLE_TUNER = [
+    (f"core.{parent}{modules[0]}", parent, modules)
+    for _, parent, modules in ANIMA
+    if not parent.startswith("text_conditioner.")
+]
 WAN = (
     *below("blocks.{i}.", "blocks.{i}.", {
         **{f"{theirs}.{side}": f"{ours}.to_{side}"
@@ -425,6 +431,7 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "hidream-o1": (("model.language_model.",), HIDREAM_O1),
     "sd3": (("pos_embed.proj", "time_text_embed."), SD3),
     "anima": (("time_embed.t_embedder.",), ANIMA),
+    "simpletuner": (("time_embed.t_embedder.",), SIMPLE_TUNER),
     "wan": (("condition_embedder.",), WAN),
     "hunyuan": (("context_embedder.token_refiner.",), HUNYUAN),
     "ltx": (("time_embed.emb.", "proj_in"), LTX),

@@ -80,6 +80,10 @@ WAYS: Mapping[str, Mapping[tuple[str, str], Way]] = {
         ("kohya sd-scripts", "LoRA, made for ComfyUI"): COMFY_ALPHA,
         ("ai-toolkit", "LoRA"): COMFY,
         ("DiffSynth-Studio", "LoRA"): DIFFSYNTH,
+        ("SimpleTuner", "LoRA"): Way(dotted("transformer.core."), original=False),
+        ("SimpleTuner", "LyCORIS: LoCon"): Way(
+            flat("lycoris_core_"), "kohya", alpha=True, original=False
+        ),
     },
     "wan-2.1": {
         ("musubi-tuner", "LoRA"): KOHYA,
