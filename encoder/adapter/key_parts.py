@@ -75,31 +75,40 @@ class KeyPlan:
     text: list[tuple[str, str]] = field(default_factory=list)
     # What belongs to no module: few, and named.
     strays: tuple[str, ...] = ()
+    # All prefixes, where one file has those of several programs; modules keep theirs then.
+    mixed: tuple[str, ...] = ()
 
     @property
     def flat(self) -> bool:
         """Whether the modules' names have underscores for dots."""
-        return bool(self.prefix) and FLAT.fullmatch(self.prefix) is not None
+        return _is_flat(self.prefix)
+
+    def name_of(self, module: str) -> tuple[str, bool]:
+        """Return a module's name without a prefix, and whether it has underscores for dots."""
+        if not self.mixed:
+            return module, self.flat
+        prefix = find_prefix(module)
+        return module.removeprefix(prefix), _is_flat(prefix)
 
 
 def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
     """Group the tensors' names by module.
 
     Raises:
-        UnsupportedLoraError: some tensors are of no kind known here, or of several programs.
+        UnsupportedLoraError: some tensors are of no kind known here.
     """
     split = [(key, *_split_suffix(key)) for key in sorted(keys)]
     known = [(key, slot, stem) for key, slot, stem in split if slot]
     inside = [(key, slot, stem) for key, slot, stem in known if not _part_outside(key)]
-    prefix, other = _main_prefix(file, {stem for _, _, stem in inside})
-    plan = KeyPlan(prefix)
+    plan, other = _begin_plan(sorted({stem for _, _, stem in inside}))
     text_modules = set()
     for key, slot, stem in known:
         if part := _part_outside(key):
             plan.text.append((slot, key))
             text_modules.add((part, stem))
         elif stem not in other:
-            _add(file, plan, stem.removeprefix(find_prefix(stem)), slot, key)
+            module = stem if plan.mixed else stem.removeprefix(find_prefix(stem))
+            _add(file, plan, module, slot, key)
     plan.parts.update(part for part, _ in text_modules)
     strays = [key for key, slot, _ in split if not slot]
     _check_strays(file, strays, {stem for _, _, stem in known})
@@ -134,19 +143,26 @@ def is_outside(key: str) -> bool:
     return bool(_part_outside(key))
 
 
-def _main_prefix(file: str | Path, stems: Collection[str]) -> tuple[str, set[str]]:
-    """Return the prefix of most modules, and the few that have one of another kind."""
+def _begin_plan(stems: Collection[str]) -> tuple[KeyPlan, set[str]]:
+    """Return a plan with the prefix of most modules, and the few that have one of another kind.
+
+    Where more have one, the file may be an adapter as two programs write it.
+    """
     by_prefix: dict[str, set[str]] = {}
     for stem in stems:
         by_prefix.setdefault(find_prefix(stem), set()).add(stem)
     if not by_prefix:
-        return "", set()
+        return KeyPlan(""), set()
     main = max(by_prefix, key=lambda prefix: len(by_prefix[prefix]))
     others = {stem for prefix, own in by_prefix.items() for stem in own if not _alike(prefix, main)}
     mains = len(stems) - len(others)
     if len(others) >= mains or not are_few(len(others), mains):
-        raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(by_prefix)}")
-    return main, others
+        return KeyPlan(main, mixed=tuple(sorted(by_prefix))), set()
+    return KeyPlan(main), others
+
+
+def _is_flat(prefix: str) -> bool:
+    return bool(prefix) and FLAT.fullmatch(prefix) is not None
 
 
 def _alike(first: str, second: str) -> bool:

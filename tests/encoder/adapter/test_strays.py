@@ -159,6 +159,29 @@ def test_different_tensors_for_one_layer_are_refused(tmp_path: Path) -> None:
         read(save(tmp_path, both(same=False)))
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_an_adapter_under_two_programs_names_is_taken_once(tmp_path: Path, same: bool) -> None:
+    """Also where a name is the same in both, for it has no dot."""
+    fused = pair("lora_unet_double_blocks_7_img_attn_qkv", 3 * 4096, 4096)
+    tensors = {**fused, **pair("lora_unet_x_embedder", 4096, 128)}
+    tensors |= pair("transformer.x_embedder", 4096, 128, seed=0 if same else 1)
+    down, up = fused.values()
+    for side, rows in zip("qkv", up.chunk(3), strict=True):
+        stem = f"transformer.transformer_blocks.7.attn.to_{side}"
+        tensors |= {f"{stem}.lora_A.weight": down.clone(), f"{stem}.lora_B.weight": rows.clone()}
+    path = save(tmp_path, tensors, {"modelspec.architecture": "flux2_klein_9b"})
+
+    if not same:
+        with pytest.raises(UnsupportedLoraError, match="for layer x_embedder, and they differ"):
+            read(path)
+        return
+    weights = read(path)
+    assert (weights.base_model, len(weights.layers)) == ("flux.2-klein-9b", 4)
+    assert weights.verdict.unmatched == ()
+    assert "4 layers are there twice, alike, and taken once" in weights.verdict.reasons
+    assert inspect(read_header(path), path).reasons == ("4 layers are there twice",)
+
+
 def test_a_rank_above_the_layers_width_is_legal(tmp_path: Path) -> None:
     tensors = pair(f"lora_unet_{flat(QUERY)}", 320, 320, rank=384)
     tensors |= pair(f"lora_unet_{flat(KEY)}", 320, 768)
