@@ -18,8 +18,9 @@ from encoder.errors import UnsupportedLoraError
 # Suffix -> what the tensor is ("slot"). An adapter's name may stand before PEFT's ".weight".
 ADAPTER = r"(?:\.(?!weight$|bias$)[\w-]+)?"
 SUFFIXES = (
-    (re.compile(rf"\.lora_A{ADAPTER}\.weight$"), "down"),
-    (re.compile(rf"\.lora_B{ADAPTER}\.weight$"), "up"),
+    # Without any more, Mochi's authors'.
+    (re.compile(rf"\.lora_A(?:{ADAPTER}\.weight)?$"), "down"),
+    (re.compile(rf"\.lora_B(?:{ADAPTER}\.weight)?$"), "up"),
     (re.compile(rf"\.lora_B{ADAPTER}\.bias$"), "up_bias"),
     # PEFT's, and ai-toolkit's.
     (re.compile(rf"\.(?:lora_magnitude_vector{ADAPTER}(?:\.weight)?|magnitude)$"), "magnitude"),
@@ -45,7 +46,7 @@ EMBEDDING = re.compile(r"bundle_emb\.")
 # network's names begin with the same prefix twice.
 DOTTED_PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
-    "pipe.dit.", "module.", FIRST_FORMAT,
+    "conditional_transformer.", "transformer_ref.", "pipe.dit.", "module.", FIRST_FORMAT,
 )  # fmt: skip
 NETWORKS = ("transformer.", "diffusion_model.")
 DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")

@@ -90,6 +90,14 @@ BFL = (
     ("final_layer.linear", "", ("proj_out",)),
     ("final_layer.adaLN_modulation.1", "", ("~norm_out.linear",)),
 )
+# FLUX.2's blocks as some exports have them, which cut the beginning of "transformer_blocks" off.
+SFORMER = [
+    (f"sformer_blocks.{{i}}.{module}", DOUBLE, (module,))
+    for module in (
+        Q, K, V, *ADDED, "attn.to_out.0", "attn.to_add_out",
+        *(f"{feed}.linear_{side}" for feed in ("ff", "ff_context") for side in ("in", "out")),
+    )
+]  # fmt: skip
 XLABS = (
     ("double_blocks.{i}.processor.qkv_lora1", DOUBLE, (Q, K, V)),
     ("double_blocks.{i}.processor.qkv_lora2", DOUBLE, ADDED),
@@ -398,6 +406,19 @@ AURAFLOW = (
     }),
     *below("t_embedder.mlp.", "time_step_proj.", TWO_LAYERS),
 )  # fmt: skip
+MOCHI = (
+    *below("blocks.{i}.", DOUBLE, {
+        **{f"attn.qkv_{side}": tuple(f"attn1.{name}" for name in names)
+           for side, names in (("x", ("to_q", "to_k", "to_v")),
+                               ("y", ("add_q_proj", "add_k_proj", "add_v_proj")))},
+        "attn.proj_x": "attn1.to_out.0", "attn.proj_y": "attn1.to_add_out",
+        "mod_x": "norm1.linear", "mod_y": "norm1_context.linear",
+        # What is gated and the gate, the other way round in diffusers.
+        "mlp_x.w1": "~ff.net.0.proj", "mlp_x.w2": "ff.net.2",
+        "mlp_y.w1": "~ff_context.net.0.proj", "mlp_y.w2": "ff_context.net.2",
+    }),
+    ("blocks.{last}.mod_y", "transformer_blocks.{last}.", ("norm1_context.linear_1",)),
+)  # fmt: skip
 H3_BLOCK: dict[str, str | tuple[str, ...]] = {
     "attn.qkv_proj": (Q, K, V), "attn.out_proj": "attn.to_out.0",
     "attn.q_norm": "attn.norm_q", "attn.k_norm": "attn.norm_k",
@@ -422,6 +443,7 @@ OMI = (*part_by_part((*BFL, *SD3, *PIXART)), ("img_in.proj", "", ("x_embedder",)
 # Convention -> modules that a family of it must have, by how they begin, and the templates.
 CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "bfl": (("single_transformer_blocks.",), BFL),
+    "sformer": (("double_stream_modulation_img.",), SFORMER),
     "xlabs": (("single_transformer_blocks.",), XLABS),
     "diffsynth": (("single_transformer_blocks.0.proj_mlp",), DIFFSYNTH),
     "fused": (("transformer_blocks.",), FUSED),
@@ -439,6 +461,7 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "ideogram": (("llm_cond_proj",), IDEOGRAM),
     "pixart": (("adaln_single.",), PIXART),
     "auraflow": (("joint_transformer_blocks.",), AURAFLOW),
+    "mochi": (("time_embed.pooler.",), MOCHI),
     "minimax-h3": (("token_refiner.refiner_blocks.",), MINIMAX_H3),
     "omi": (("transformer_blocks.",), OMI),
 }

@@ -28,6 +28,7 @@ FILES = (
         "宽度为 {widths} 的文本编码器属于 {bases}",
     ),
     ("{claim}, which its layers rule out", "{claim}，但与层结构矛盾"),
+    ("its layers' names begin with {prefix}", "各层名称以 {prefix} 开头"),
     ("{hub} lists it for {base}", "{hub} 将其列为 {base}"),
     ("you say {base}", "你指定为 {base}"),
     ("{who} says {base}", "{who} 注明为 {base}"),
