@@ -89,6 +89,20 @@ def test_a_name_that_fits_with_another_shape_is_a_stray(tmp_path: Path) -> None:
     assert verdict.unmatched == ("down_blocks_0_resnets_0_conv1",)
 
 
+def test_the_second_matrix_of_a_convolution_may_be_stored_flat(tmp_path: Path) -> None:
+    """As Draw Things exports it."""
+    generator = torch.Generator().manual_seed(0)
+    down, up = (torch.randn(s, generator=generator) for s in ((4, 320, 3, 3), (320, 4)))
+    stem = "lora_unet_input_blocks_1_0_in_layers_2"
+    tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+    path = save(tmp_path, tensors | pair(f"lora_unet_{flat(KEY)}", 320, 768))
+    weights = read(path)
+
+    change = weights.layers["down_blocks.0.resnets.0.conv1"].delta()
+    torch.testing.assert_close(change.flatten(1), up @ down.flatten(1))
+    assert inspect(read_header(path), path).kinds == {"LoCon": 1, "LoRA": 1}
+
+
 def test_a_tensor_of_no_module_is_named(tmp_path: Path) -> None:
     tensors = pair(f"lora_unet_{flat(KEY)}", 320, 768)
     tensors["lora_strength_placeholder"] = torch.ones(1)
