@@ -14,8 +14,8 @@ from encoder.base_models.names import name_claim
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 
 MAX_CLAIM_CHARACTERS = 200
-# The last is SimpleTuner's.
-TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words")
+# The last two are SimpleTuner's and Draw Things'.
+TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words", "trigger_word")
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts.
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"

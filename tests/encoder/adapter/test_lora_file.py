@@ -346,6 +346,12 @@ def test_what_simple_tuner_writes_of_itself_is_known(tmp_path: Path) -> None:
     assert weights.base_model == "chroma"
 
 
+def test_what_draw_things_calls_trigger_words_is_known(tmp_path: Path) -> None:
+    weights = read_tensors(tmp_path, one_layer(), {**TINY_METADATA, "trigger_word": "ohwx dog, "})
+
+    assert weights.trigger_words == ("ohwx dog",)
+
+
 def test_a_layer_outside_the_family_keeps_the_rest_readable(tmp_path: Path) -> None:
     weights = read_tensors(tmp_path, {**one_layer(), **one_layer("x_embedder")})
 
