@@ -26,7 +26,8 @@ class Variant:
     hub_words: tuple[str, ...] = ()
     # What trainers write into files: modelspec.architecture, ss_base_model_version and
     # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3],
-    # OneTrainer [4], SimpleTuner [5] (its family and flavour) and Draw Things [6].
+    # OneTrainer [4], SimpleTuner [5] (its family and flavour) and Draw Things [6]. A word that one
+    # of them means otherwise than the rest has its name before it: "simpletunersd3medium".
     # - [1] https://github.com/kohya-ss/sd-scripts library/sai_model_spec.py, library/*_util*.py
     # - [2] https://github.com/kohya-ss/musubi-tuner utils/sai_model_spec.py,
     #   dataset/architectures.py
