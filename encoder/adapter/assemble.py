@@ -93,6 +93,9 @@ def _lora(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alp
             lacks = f"layer {module} has {SIDES[other]} and lacks its {SIDES[side]} matrix"
             raise BadWeightsError(file, lacks)
     down, up, mid = parts["down"], parts["up"], parts.get("mid")
+    if down.ndim == 4 and up.ndim == 2:
+        # Draw Things stores a convolution's so.
+        up = up[:, :, None, None]
     if down.ndim not in (2, 4) or up.ndim != down.ndim or (mid is not None and mid.ndim != 4):
         raise BadWeightsError(file, f"layer {module} is {_sizes(up)} by {_sizes(down)}: no layer")
     rank = len(down)

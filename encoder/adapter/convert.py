@@ -13,7 +13,7 @@ from crawler.counted import counted
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan, are_few
 from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
-from encoder.adapter.layer_cuts import cut_rows, fit_shape, is_same_change, swap_halves
+from encoder.adapter.layer_cuts import cut_rows, fit_shape, keep_one, swap_halves
 from encoder.adapter.layers import Layer
 from encoder.base_models.families import LOOKALIKES, Family, find_family, kind_of_name
 from encoder.base_models.matching import (
@@ -78,11 +78,12 @@ def convert(
         UnsupportedLoraError: the file fits, and yet cannot be converted exactly.
     """
     widths = sorted(set(text_widths))
-    outcome = (
-        _convert_whole(plan, parts, families, claims, widths)
-        or _convert_whole(plan, parts, families, claims, widths, among=LOOKALIKES)
-        or _convert_most(plan, parts, families, claims, widths)
+    outcome = _convert_whole(plan, parts, families, claims, widths) or _convert_whole(
+        plan, parts, families, claims, widths, among=LOOKALIKES
     )
+    if outcome is None and plan.mixed:
+        raise UnsupportedLoraError(file, f"mixes the prefixes {list(plan.mixed)}")
+    outcome = outcome or _convert_most(plan, parts, families, claims, widths)
     if outcome.conversion.problem:
         raise UnsupportedLoraError(file, outcome.conversion.problem)
     if not plan.strays:
@@ -105,9 +106,10 @@ def _convert_whole(
     """
     # Families that share these layers convert them in the same way; the first names it best.
     distinct: dict[frozenset[tuple[str, tuple[int, ...]]], Conversion] = {}
-    for family in _that_know(families if among is None else among, parts, plan.flat):
-        if all(module in targets_of(family, plan.flat) for module in parts):
-            conversion = place_layers(parts, family, plan.flat)
+    for family in _that_know(families if among is None else among, parts, plan):
+        targets = _find_targets(parts, family, plan)
+        if len(targets) == len(parts):
+            conversion = place_layers(parts, family, targets)
             if not conversion.unmatched:
                 distinct.setdefault(frozenset(conversion.shapes().items()), conversion)
     outcomes = [
@@ -127,10 +129,25 @@ def _convert_whole(
     )
 
 
-def _that_know(families: Iterable[Family], parts: Collection[str], flat: bool) -> list[Family]:
+def _that_know(families: Iterable[Family], parts: Collection[str], plan: KeyPlan) -> list[Family]:
     """Return the families in which most of a file's modules have names."""
-    kinds = Counter(map(kind_of_name, parts))
-    return [family for family in families if knows_most(family, kinds, flat)]
+    spelt: dict[bool, Counter[str]] = {}
+    for name, flat in map(plan.name_of, parts):
+        spelt.setdefault(flat, Counter())[kind_of_name(name)] += 1
+    return [
+        family
+        for family in families
+        if all(knows_most(family, kinds, flat) for flat, kinds in spelt.items())
+    ]
+
+
+def _find_targets(parts: Collection[str], family: Family, plan: KeyPlan) -> dict[str, Target]:
+    """Return what modules stand for in `family`, of those that have a name there."""
+    named = {module: plan.name_of(module) for module in parts}
+    known = {flat: targets_of(family, flat) for flat in {flat for _, flat in named.values()}}
+    return {
+        module: known[flat][name] for module, (name, flat) in named.items() if name in known[flat]
+    }
 
 
 def _convert_most(
@@ -145,8 +162,11 @@ def _convert_most(
     A few strays do not hide what a file is for. More of them, and it is for something else,
     which happens to share layers.
     """
-    known = _that_know((*families, *LOOKALIKES), parts, plan.flat)
-    tried = [(family, place_layers(parts, family, plan.flat)) for family in known]
+    known = _that_know((*families, *LOOKALIKES), parts, plan)
+    tried = [
+        (family, place_layers(parts, family, _find_targets(parts, family, plan)))
+        for family in known
+    ]
     closest, most = max(tried, key=lambda attempt: attempt[1].placed, default=(None, Conversion()))
     if not most.placed or not are_few(len(most.unmatched), most.placed):
         return _keep_names(plan, parts, claims, closest, most)
@@ -157,17 +177,18 @@ def _convert_most(
     return replace(outcome, evidence=(*outcome.evidence, strays))
 
 
-def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
-    """Put every module of a file where it belongs in `family`."""
-    names = targets_of(family, flat)
-    unmatched = [module for module in parts if module not in names]
+def place_layers(
+    parts: Mapping[str, Parts], family: Family, targets: Mapping[str, Target]
+) -> Conversion:
+    """Put every module of a file where it belongs in `family`, by what it stands for there."""
+    unmatched = [module for module in parts if module not in targets]
     shapes = module_shapes(family)
     layers: dict[str, Layer] = {}
     vectors: dict[str, Tensor] = {}
     conventions: dict[str, int] = {}
-    problem, twice = "", 0
+    problem, twice = "", Counter[str]()
     for module, part in parts.items():
-        target = names.get(module)
+        target = targets.get(module)
         if target is None:
             continue
         try:
@@ -178,12 +199,15 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         if split is None or beside is None:
             unmatched.append(module)
             continue
-        double = layers.keys() & split.keys()
-        twice += len(double)
-        if differing := (
-            {name for name in double if not is_same_change(layers[name], split[name])}
-            | (vectors.keys() & beside.keys())
-        ):
+        differing = vectors.keys() & beside.keys()
+        for name in layers.keys() & split.keys():
+            kept, other = keep_one(layers[name], split[name])
+            if kept is None:
+                differing.add(name)
+            else:
+                split[name] = kept
+                twice[other] += 1
+        if differing:
             problem = f"two sets of tensors stand for layer {min(differing)}, and they differ"
         layers.update(split)
         vectors.update(beside)
@@ -197,9 +221,10 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         tuple(unmatched),
         problem,
         placed=len(parts) - len(unmatched),
-        notes=(f"{counted(twice, 'layer is', 'layers are')} there twice, alike, and taken once",)
-        if twice
-        else (),
+        notes=tuple(
+            f"{counted(count, 'layer is', 'layers are')} there twice{other}"
+            for other, count in sorted(twice.items())
+        ),
     )
 
 

@@ -18,8 +18,9 @@ from encoder.errors import UnsupportedLoraError
 # Suffix -> what the tensor is ("slot"). An adapter's name may stand before PEFT's ".weight".
 ADAPTER = r"(?:\.(?!weight$|bias$)[\w-]+)?"
 SUFFIXES = (
-    (re.compile(rf"\.lora_A{ADAPTER}\.weight$"), "down"),
-    (re.compile(rf"\.lora_B{ADAPTER}\.weight$"), "up"),
+    # Without any more, Mochi's authors'.
+    (re.compile(rf"\.lora_A(?:{ADAPTER}\.weight)?$"), "down"),
+    (re.compile(rf"\.lora_B(?:{ADAPTER}\.weight)?$"), "up"),
     (re.compile(rf"\.lora_B{ADAPTER}\.bias$"), "up_bias"),
     # PEFT's, and ai-toolkit's.
     (re.compile(rf"\.(?:lora_magnitude_vector{ADAPTER}(?:\.weight)?|magnitude)$"), "magnitude"),
@@ -37,7 +38,7 @@ SUFFIXES = (
 # own prefix before either.
 TEXT_ENCODER = re.compile(
     r"(?:base_model\.model\.)*"
-    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.)"
+    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.|(clip_[lg]|t5|llama)\.)"
 )
 EMBEDDING = re.compile(r"bundle_emb\.")
 
@@ -45,7 +46,7 @@ EMBEDDING = re.compile(r"bundle_emb\.")
 # network's names begin with the same prefix twice.
 DOTTED_PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
-    "pipe.dit.", "module.", FIRST_FORMAT,
+    "conditional_transformer.", "transformer_ref.", "pipe.dit.", "module.", FIRST_FORMAT,
 )  # fmt: skip
 NETWORKS = ("transformer.", "diffusion_model.")
 DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")
@@ -75,31 +76,40 @@ class KeyPlan:
     text: list[tuple[str, str]] = field(default_factory=list)
     # What belongs to no module: few, and named.
     strays: tuple[str, ...] = ()
+    # All prefixes, where one file has those of several programs; modules keep theirs then.
+    mixed: tuple[str, ...] = ()
 
     @property
     def flat(self) -> bool:
         """Whether the modules' names have underscores for dots."""
-        return bool(self.prefix) and FLAT.fullmatch(self.prefix) is not None
+        return _is_flat(self.prefix)
+
+    def name_of(self, module: str) -> tuple[str, bool]:
+        """Return a module's name without a prefix, and whether it has underscores for dots."""
+        if not self.mixed:
+            return module, self.flat
+        prefix = find_prefix(module)
+        return module.removeprefix(prefix), _is_flat(prefix)
 
 
 def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
     """Group the tensors' names by module.
 
     Raises:
-        UnsupportedLoraError: some tensors are of no kind known here, or of several programs.
+        UnsupportedLoraError: some tensors are of no kind known here.
     """
     split = [(key, *_split_suffix(key)) for key in sorted(keys)]
     known = [(key, slot, stem) for key, slot, stem in split if slot]
     inside = [(key, slot, stem) for key, slot, stem in known if not _part_outside(key)]
-    prefix, other = _main_prefix(file, {stem for _, _, stem in inside})
-    plan = KeyPlan(prefix)
+    plan, other = _begin_plan(sorted({stem for _, _, stem in inside}))
     text_modules = set()
     for key, slot, stem in known:
         if part := _part_outside(key):
             plan.text.append((slot, key))
             text_modules.add((part, stem))
         elif stem not in other:
-            _add(file, plan, stem.removeprefix(find_prefix(stem)), slot, key)
+            module = stem if plan.mixed else stem.removeprefix(find_prefix(stem))
+            _add(file, plan, module, slot, key)
     plan.parts.update(part for part, _ in text_modules)
     strays = [key for key, slot, _ in split if not slot]
     _check_strays(file, strays, {stem for _, _, stem in known})
@@ -134,19 +144,26 @@ def is_outside(key: str) -> bool:
     return bool(_part_outside(key))
 
 
-def _main_prefix(file: str | Path, stems: Collection[str]) -> tuple[str, set[str]]:
-    """Return the prefix of most modules, and the few that have one of another kind."""
+def _begin_plan(stems: Collection[str]) -> tuple[KeyPlan, set[str]]:
+    """Return a plan with the prefix of most modules, and the few that have one of another kind.
+
+    Where more have one, the file may be an adapter as two programs write it.
+    """
     by_prefix: dict[str, set[str]] = {}
     for stem in stems:
         by_prefix.setdefault(find_prefix(stem), set()).add(stem)
     if not by_prefix:
-        return "", set()
+        return KeyPlan(""), set()
     main = max(by_prefix, key=lambda prefix: len(by_prefix[prefix]))
     others = {stem for prefix, own in by_prefix.items() for stem in own if not _alike(prefix, main)}
     mains = len(stems) - len(others)
     if len(others) >= mains or not are_few(len(others), mains):
-        raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(by_prefix)}")
-    return main, others
+        return KeyPlan(main, mixed=tuple(sorted(by_prefix))), set()
+    return KeyPlan(main), others
+
+
+def _is_flat(prefix: str) -> bool:
+    return bool(prefix) and FLAT.fullmatch(prefix) is not None
 
 
 def _alike(first: str, second: str) -> bool:
@@ -199,7 +216,7 @@ def _part_outside(key: str) -> str:
     if match is None:
         return ""
     number = match[1] or match[2] or "1"
-    return match[3] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
+    return match[3] or match[4] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
 
 
 def _split_suffix(key: str) -> tuple[str, str]:

@@ -101,6 +101,26 @@ def _each_tensor(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
     return layer
 
 
+def keep_one(first: Layer, second: Layer) -> tuple[Layer | None, str]:
+    """Return which of two layers of one name counts, and what became of the other, in words.
+
+    None where they differ. SimpleTuner trains q, k and v as one layer, and saves beside it those
+    that it was made of, which nothing trained.
+    """
+    if any(tensor.is_meta for tensor in (*first.tensors(), *second.tensors())):
+        return (first, "") if is_same_change(first, second) else (None, "")
+    if is_same_change(first, second):
+        return first, ", alike, and taken once"
+    zeros = ", once as zeros, which are left out"
+    if _is_zero(first):
+        return second, zeros
+    return (first, zeros) if _is_zero(second) else (None, "")
+
+
+def _is_zero(layer: Layer) -> bool:
+    return not all(to_arithmetic(tensor).any() for tensor in layer.tensors())
+
+
 def is_same_change(first: Layer, second: Layer) -> bool:
     """Whether two layers change a weight in the same way, as far as both can be compared.
 

@@ -14,8 +14,8 @@ from encoder.base_models.names import name_claim
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 
 MAX_CLAIM_CHARACTERS = 200
-# The last is SimpleTuner's.
-TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words")
+# The last two are SimpleTuner's and Draw Things'.
+TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words", "trigger_word")
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts.
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"
@@ -26,9 +26,10 @@ MUSUBI = re.compile(
 def claimed_base_models(metadata: Mapping[str, str]) -> list[Claim]:
     """Return what the metadata says that the adapter loads into."""
     claims = []
+    trainer = find_trainer(metadata) or ""
     for key in ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name"):
         words = plain_line(metadata.get(key, ""))[:MAX_CLAIM_CHARACTERS]
-        base_model = name_claim(words)
+        base_model = name_claim(f"{trainer} {words}") or name_claim(words)
         # A file's name that is not known here is no other base model, just someone's file.
         if words and (base_model or key != "ss_sd_model_name"):
             claims.append(Claim(base_model, f"{key} says {words!r}"))

@@ -9,7 +9,7 @@ time, since importing diffusers takes longer than reading a file. Where the conv
 gaps, another test shows each gap.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Template = tuple[str, str, tuple[str, ...]]
 
@@ -22,6 +22,16 @@ def below(alias: str, parent: str, names: Mapping[str, str | tuple[str, ...]]) -
     return [
         (f"{alias}{name}", parent, (modules,) if isinstance(modules, str) else modules)
         for name, modules in names.items()
+    ]
+
+
+def part_by_part(templates: Iterable[Template]) -> list[Template]:
+    """Return a template for each part of the fused layers, named by its number."""
+    return [
+        (f"{alias}.{number}", parent, (module,))
+        for alias, parent, modules in templates
+        if len(modules) > 1
+        for number, module in enumerate(modules)
     ]
 
 
@@ -80,6 +90,14 @@ BFL = (
     ("final_layer.linear", "", ("proj_out",)),
     ("final_layer.adaLN_modulation.1", "", ("~norm_out.linear",)),
 )
+# FLUX.2's blocks as some exports have them, which cut the beginning of "transformer_blocks" off.
+SFORMER = [
+    (f"sformer_blocks.{{i}}.{module}", DOUBLE, (module,))
+    for module in (
+        Q, K, V, *ADDED, "attn.to_out.0", "attn.to_add_out",
+        *(f"{feed}.linear_{side}" for feed in ("ff", "ff_context") for side in ("in", "out")),
+    )
+]  # fmt: skip
 XLABS = (
     ("double_blocks.{i}.processor.qkv_lora1", DOUBLE, (Q, K, V)),
     ("double_blocks.{i}.processor.qkv_lora2", DOUBLE, ADDED),
@@ -234,6 +252,12 @@ ANIMA = (
     }),
     *below("llm_adapter.", "text_conditioner.", {"out_proj": "out_proj", "norm": "norm"}),
 )  # fmt: skip
+# SimpleTuner's Anima holds diffusers' network beside the adapter between text and it.
+SIMPLE_TUNER = [
+    (f"core.{parent}{modules[0]}", parent, modules)
+    for _, parent, modules in ANIMA
+    if not parent.startswith("text_conditioner.")
+]
 WAN = (
     *below("blocks.{i}.", "blocks.{i}.", {
         **{f"{theirs}.{side}": f"{ours}.to_{side}"
@@ -382,6 +406,19 @@ AURAFLOW = (
     }),
     *below("t_embedder.mlp.", "time_step_proj.", TWO_LAYERS),
 )  # fmt: skip
+MOCHI = (
+    *below("blocks.{i}.", DOUBLE, {
+        **{f"attn.qkv_{side}": tuple(f"attn1.{name}" for name in names)
+           for side, names in (("x", ("to_q", "to_k", "to_v")),
+                               ("y", ("add_q_proj", "add_k_proj", "add_v_proj")))},
+        "attn.proj_x": "attn1.to_out.0", "attn.proj_y": "attn1.to_add_out",
+        "mod_x": "norm1.linear", "mod_y": "norm1_context.linear",
+        # What is gated and the gate, the other way round in diffusers.
+        "mlp_x.w1": "~ff.net.0.proj", "mlp_x.w2": "ff.net.2",
+        "mlp_y.w1": "~ff_context.net.0.proj", "mlp_y.w2": "ff_context.net.2",
+    }),
+    ("blocks.{last}.mod_y", "transformer_blocks.{last}.", ("norm1_context.linear_1",)),
+)  # fmt: skip
 H3_BLOCK: dict[str, str | tuple[str, ...]] = {
     "attn.qkv_proj": (Q, K, V), "attn.out_proj": "attn.to_out.0",
     "attn.q_norm": "attn.norm_q", "attn.k_norm": "attn.norm_k",
@@ -400,9 +437,13 @@ MINIMAX_H3 = (
     }),
     ("blocks.{i}.adaln_proj.linear", DOUBLE, ("adaln_proj.linear",)),
 )  # fmt: skip
+# OneTrainer's own before it wrote other programs' ("OMI"), and its backups' of that time: the
+# authors' names, with the layers that they fuse as it trains them.
+OMI = (*part_by_part((*BFL, *SD3, *PIXART)), ("img_in.proj", "", ("x_embedder",)))
 # Convention -> modules that a family of it must have, by how they begin, and the templates.
 CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "bfl": (("single_transformer_blocks.",), BFL),
+    "sformer": (("double_stream_modulation_img.",), SFORMER),
     "xlabs": (("single_transformer_blocks.",), XLABS),
     "diffsynth": (("single_transformer_blocks.0.proj_mlp",), DIFFSYNTH),
     "fused": (("transformer_blocks.",), FUSED),
@@ -412,6 +453,7 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "hidream-o1": (("model.language_model.",), HIDREAM_O1),
     "sd3": (("pos_embed.proj", "time_text_embed."), SD3),
     "anima": (("time_embed.t_embedder.",), ANIMA),
+    "simpletuner": (("time_embed.t_embedder.",), SIMPLE_TUNER),
     "wan": (("condition_embedder.",), WAN),
     "hunyuan": (("context_embedder.token_refiner.",), HUNYUAN),
     "ltx": (("time_embed.emb.", "proj_in"), LTX),
@@ -419,5 +461,7 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "ideogram": (("llm_cond_proj",), IDEOGRAM),
     "pixart": (("adaln_single.",), PIXART),
     "auraflow": (("joint_transformer_blocks.",), AURAFLOW),
+    "mochi": (("time_embed.pooler.",), MOCHI),
     "minimax-h3": (("token_refiner.refiner_blocks.",), MINIMAX_H3),
+    "omi": (("transformer_blocks.",), OMI),
 }

@@ -47,6 +47,8 @@ FORMATS = {
     "cloneofsimo.": "cloneofsimo", "diffusion_model.": "comfyui",
     "model.diffusion_model.": "comfyui",
 }  # fmt: skip
+# What diffusers calls a network that has the layers of another -> the base model that has it.
+NETWORKS = {"transformer_ref.": "minimax-h3-ref2va"}
 # The slot of a table of modulations, and the axes of a kernel over time.
 TABLE, OVER_TIME = "diff_m", 5
 # The parts of a header's metadata that say something of its tensors.
@@ -208,13 +210,14 @@ def _place(
     check_magnitudes(file, plan, config)
     check_base(file, config)
     widths = _text_widths(header, plan)
-    outcome = convert(file, plan, parts, said.families, said.claims, widths)
+    claims = (*said.claims, *_claimed_by_names(plan))
+    outcome = convert(file, plan, parts, said.families, claims, widths)
     network_alpha = find_network_alpha(outcome.family, header.metadata)
     if network_alpha and alpha.rule == NO_ALPHA:
         # Which family it is, its layers have to tell first.
         alpha = find_alpha(file, header, plan, network_alpha, IN_METADATA)
         parts = _assemble(file, plan, get, alpha)
-        outcome = convert(file, plan, parts, said.families, said.claims, widths)
+        outcome = convert(file, plan, parts, said.families, claims, widths)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
     placed = Placed(
         outcome,
@@ -227,6 +230,14 @@ def _place(
         notes=alpha_notes(plan, alpha, trouble),
     )
     return placed, plan
+
+
+def _claimed_by_names(plan: KeyPlan) -> list[Claim]:
+    return [
+        Claim(base_model, f"its layers' names begin with {prefix!r}")
+        for prefix, base_model in NETWORKS.items()
+        if plan.prefix.endswith(prefix)
+    ]
 
 
 def _assemble(
@@ -284,6 +295,8 @@ def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
     convention = outcome.conversion.convention
     if convention in ("xlabs", "diffsynth"):
         return convention
+    if convention == "omi":
+        return "onetrainer"
     if convention == "bfl":
         return "fal" if plan.prefix.startswith("base_model.") else "bfl"
     return "peft"

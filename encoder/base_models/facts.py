@@ -25,13 +25,16 @@ class Variant:
     # Civitai's baseModels.
     hub_words: tuple[str, ...] = ()
     # What trainers write into files: modelspec.architecture, ss_base_model_version and
-    # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3]
-    # and OneTrainer [4].
+    # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3],
+    # OneTrainer [4], SimpleTuner [5] (its family and flavour) and Draw Things [6]. A word that one
+    # of them means otherwise than the rest has its name before it: "simpletunersd3medium".
     # - [1] https://github.com/kohya-ss/sd-scripts library/sai_model_spec.py, library/*_util*.py
     # - [2] https://github.com/kohya-ss/musubi-tuner utils/sai_model_spec.py,
     #   dataset/architectures.py
     # - [3] https://github.com/ostris/ai-toolkit get_base_model_version of its models
     # - [4] https://github.com/Nerogar/OneTrainer resources/sd_model_spec, modelSaver/mixin
+    # - [5] https://github.com/bghira/SimpleTuner simpletuner/helpers/models/*/model.py
+    # - [6] https://github.com/drawthingsai/draw-things-community LoRAExporter.swift
     trainer_words: tuple[str, ...] = ()
     # What people call it besides, where they ask for adapters; nobody's word on what one is for is
     # understood by them. The same word may mean several base models: "sd", "flux".
@@ -41,6 +44,8 @@ class Variant:
     # Set where it draws best with others than its pipeline's, as distilled ones do.
     steps: int | None = None
     guidance: float | None = None
+    # It has its family's layers and draws in another space (pixels): it shares no adapter with it.
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,8 @@ def variant_of(base_model: str) -> Variant:
 def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str, ...]:
     """Return the base models whose adapters are meant where `base_model` is asked for.
 
-    Its family's name asks for all of the family, which share their layers, and a name that leaves
-    the size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
+    Its family's name asks for all of the family that share adapters, and a name that leaves the
+    size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
     but the family ("flux.1") may stand for any of it, so it comes with each.
     """
     facts = find_facts(base_model)
@@ -162,7 +167,8 @@ def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str,
             dict.fromkeys([*facts.variants, *(v for size in sized for v in size.variants)])
         )
     if base_model == facts.name:
-        return tuple(facts.variants) if siblings else (base_model,)
+        together = (name for name, variant in facts.variants.items() if not variant.apart)
+        return tuple(together) if siblings else (base_model,)
     return (base_model, *_open_name(facts))
 
 

@@ -229,12 +229,20 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
         candidates = tuple(agreed) or candidates
     if open_name is not None:
         return open_name
-    # Words not known here may be of another architecture that looks like this one.
-    doubted = possible or any(claim.base_model is None for claim in claims)
+    # Words not known here may be of another architecture that looks like this one, but hardly of
+    # a rare one, whose words are few and known.
+    unknown = any(claim.base_model is None for claim in claims)
+    doubted = possible or (unknown and not _is_rarely_another(match))
     name = match.family.name if match.family else _open_name(match.candidates)
     if name and (match.confidence is Confidence.CERTAIN or not doubted):
         return Decision(name, evidence, ruled_out=ruled_out)
     return Decision(UNKNOWN_BASE_MODEL, evidence, ruled_out=ruled_out)
+
+
+def _is_rarely_another(match: FamilyMatch) -> bool:
+    """Whether the other families that have these layers are rare, all of them."""
+    others = [family for family in match.candidates if family is not match.family]
+    return bool(others) and all(family.rare for family in others)
 
 
 def _open_name(candidates: Sequence[Family]) -> str | None:

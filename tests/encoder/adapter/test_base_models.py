@@ -37,6 +37,8 @@ LTX2: Shapes = {
 }
 O1: Shapes = {"diffusion_model.language_model.layers.35.mlp.down_proj": (4096, 12288)}
 O1_EMBEDDER: Shapes = {**O1, "diffusion_model.x_embedder.proj2": (4096, 1024)}
+IDEOGRAM: Shapes = {"conditional_transformer.layers.33.attention.qkv": (13824, 4608)}
+H3_REF: Shapes = {"transformer_ref.transformer_blocks.49.attn.to_q": (7168, 5376)}
 PIXART: Shapes = {"transformer.transformer_blocks.27.attn2.to_q": (1152, 1152)}
 
 
@@ -56,6 +58,7 @@ def judge(shapes: Shapes, **metadata: str) -> Verdict:
         (HIDREAM, "", "hidream-i1", "certain"),
         (KLEIN, "flux2_klein_9b", "flux.2-klein-9b", "certain"),
         (Z_IMAGE, "Z-Image/lora", "z-image", "certain"),
+        (Z_IMAGE, "zeta_chroma", "zeta-chroma", "certain"),
         (KREA, "Krea-2/lora", "krea-2", "certain"),
         (SD3, "stable-diffusion-v3.5/lora", "sd-3.5-medium", "certain"),
         (ANIMA, "anima-preview/lora", "anima", "certain"),
@@ -75,6 +78,10 @@ def judge(shapes: Shapes, **metadata: str) -> Verdict:
         (HUNYUAN, "hunyuan-video/lora", "hunyuan-video", "claim needed"),
         (LTX, "ltx2", "ltx-2", "claim needed"),
         (LTX2, "ltx2", "ltx-2.3", "certain"),
+        (IDEOGRAM, "", "ideogram-4", "certain"),
+        # Two networks of the same layers, of which diffusers says the name.
+        (H3_REF, "", "minimax-h3-ref2va", "certain"),
+        (H3_REF, "minimax_h3", "minimax-h3-ref2va", "certain"),
     ],
 )
 def test_layers_and_claims_name_the_base(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from encoder.adapter.lora_file import LoraWeights, open_adapter, read
+from encoder.adapter.lora_metadata import claimed_base_models
 from encoder.base_models.families import find_family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from tests.encoder.builders import (
@@ -344,6 +345,22 @@ def test_what_simple_tuner_writes_of_itself_is_known(tmp_path: Path) -> None:
     assert weights.trainer == "SimpleTuner"
     assert weights.trigger_words == ("ohwx dog", "in a field")
     assert weights.base_model == "chroma"
+
+
+@pytest.mark.parametrize(("steps", "meant"), [("1000", "sd-3.5-medium"), ("", "sd-3")])
+def test_a_word_means_what_its_trainer_means_by_it(steps: str, meant: str) -> None:
+    """SimpleTuner's SD 3 medium is SD 3.5 medium, which has all of SD 3's layers."""
+    metadata = {"modelspec.architecture": "sd3-medium/lora"}
+    if steps:
+        metadata |= {"modelspec.implementation": "diffusers", "global_step": steps}
+
+    assert [claim.base_model for claim in claimed_base_models(metadata)] == [meant]
+
+
+def test_what_draw_things_calls_trigger_words_is_known(tmp_path: Path) -> None:
+    weights = read_tensors(tmp_path, one_layer(), {**TINY_METADATA, "trigger_word": "ohwx dog, "})
+
+    assert weights.trigger_words == ("ohwx dog",)
 
 
 def test_a_layer_outside_the_family_keeps_the_rest_readable(tmp_path: Path) -> None:

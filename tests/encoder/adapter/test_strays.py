@@ -89,6 +89,20 @@ def test_a_name_that_fits_with_another_shape_is_a_stray(tmp_path: Path) -> None:
     assert verdict.unmatched == ("down_blocks_0_resnets_0_conv1",)
 
 
+def test_the_second_matrix_of_a_convolution_may_be_stored_flat(tmp_path: Path) -> None:
+    """As Draw Things exports it."""
+    generator = torch.Generator().manual_seed(0)
+    down, up = (torch.randn(s, generator=generator) for s in ((4, 320, 3, 3), (320, 4)))
+    stem = "lora_unet_input_blocks_1_0_in_layers_2"
+    tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+    path = save(tmp_path, tensors | pair(f"lora_unet_{flat(KEY)}", 320, 768))
+    weights = read(path)
+
+    change = weights.layers["down_blocks.0.resnets.0.conv1"].delta()
+    torch.testing.assert_close(change.flatten(1), up @ down.flatten(1))
+    assert inspect(read_header(path), path).kinds == {"LoCon": 1, "LoRA": 1}
+
+
 def test_a_tensor_of_no_module_is_named(tmp_path: Path) -> None:
     tensors = pair(f"lora_unet_{flat(KEY)}", 320, 768)
     tensors["lora_strength_placeholder"] = torch.ones(1)
@@ -130,9 +144,56 @@ def test_equal_tensors_twice_are_taken_once(tmp_path: Path) -> None:
     assert inspect(read_header(path), path).layers == 3
 
 
+@pytest.mark.parametrize("trained", ["to_qkv", "to_q"])
+def test_zeros_beside_what_was_trained_are_left_out(tmp_path: Path, trained: str) -> None:
+    """As SimpleTuner saves them; of their names, some come before the fused layer's, some after."""
+    stem, sizes = "lycoris_transformer_blocks_27_attn_", {"to_q": 6144, "to_k": 1536, "to_v": 1536}
+    tensors: Tensors = {}
+    for name, outputs in {**sizes, "to_qkv": 9216}.items():
+        tensors |= pair(f"{stem}{name}", outputs, 6144)
+        if (name == "to_qkv") != (trained == "to_qkv"):
+            tensors[f"{stem}{name}.lora_up.weight"] = torch.zeros(outputs, 2)
+    path = save(tmp_path, tensors)
+    weights = read(path)
+
+    assert (weights.base_model, len(weights.layers)) == ("krea-2", 3)
+    assert weights.verdict.zero_layers == ()
+    assert "3 layers are there twice, once as zeros, which are left out" in weights.verdict.reasons
+    query = weights.layers["transformer_blocks.27.attn.to_q"]
+    up = tensors[f"{stem}{trained}.lora_up.weight"][:6144]
+    torch.testing.assert_close(
+        query.delta()[:8], up[:8] @ tensors[f"{stem}{trained}.lora_down.weight"]
+    )
+    # Of a header, nobody knows yet which are zeros.
+    assert inspect(read_header(path), path).reasons == ("3 layers are there twice",)
+
+
 def test_different_tensors_for_one_layer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedLoraError, match=r"two sets of tensors .* differ"):
         read(save(tmp_path, both(same=False)))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_adapter_under_two_programs_names_is_taken_once(tmp_path: Path, same: bool) -> None:
+    """Also where a name is the same in both, for it has no dot."""
+    fused = pair("lora_unet_double_blocks_7_img_attn_qkv", 3 * 4096, 4096)
+    tensors = {**fused, **pair("lora_unet_x_embedder", 4096, 128)}
+    tensors |= pair("transformer.x_embedder", 4096, 128, seed=0 if same else 1)
+    down, up = fused.values()
+    for side, rows in zip("qkv", up.chunk(3), strict=True):
+        stem = f"transformer.transformer_blocks.7.attn.to_{side}"
+        tensors |= {f"{stem}.lora_A.weight": down.clone(), f"{stem}.lora_B.weight": rows.clone()}
+    path = save(tmp_path, tensors, {"modelspec.architecture": "flux2_klein_9b"})
+
+    if not same:
+        with pytest.raises(UnsupportedLoraError, match="for layer x_embedder, and they differ"):
+            read(path)
+        return
+    weights = read(path)
+    assert (weights.base_model, len(weights.layers)) == ("flux.2-klein-9b", 4)
+    assert weights.verdict.unmatched == ()
+    assert "4 layers are there twice, alike, and taken once" in weights.verdict.reasons
+    assert inspect(read_header(path), path).reasons == ("4 layers are there twice",)
 
 
 def test_a_rank_above_the_layers_width_is_legal(tmp_path: Path) -> None:

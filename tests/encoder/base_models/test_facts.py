@@ -13,6 +13,7 @@ from encoder.base_models.facts import (
     common_bases,
     find_pipeline,
     read_facts,
+    related_base_models,
     variant_of,
 )
 from encoder.base_models.families import FAMILIES
@@ -94,6 +95,14 @@ def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
     assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
     assert common_bases(["pony", "flux.1-dev"]) == []
     assert common_bases([]) == []
+
+
+def test_a_base_that_draws_in_another_space_shares_no_adapter_with_its_family() -> None:
+    """Zeta-Chroma is Z-Image trained on to draw pixels: the same layers, and noise elsewhere."""
+    assert common_bases(["zeta-chroma"], runnable=["z-image"]) == ["zeta-chroma"]
+    assert common_bases(["zeta-chroma", "z-image-turbo"]) == []
+    assert common_bases(["z-image-turbo"]) == ["z-image-turbo", "z-image"]
+    assert "zeta-chroma" not in related_base_models("z-image")
 
 
 def test_an_open_name_is_for_a_base_that_can_run_where_no_other_is() -> None:

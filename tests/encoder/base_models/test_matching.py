@@ -309,6 +309,10 @@ def claims(*base_models: str | None) -> list[Claim]:
         # Words not known here: of an architecture that looks the same, where that may be.
         ("flux.1", r"", [None], "flux.1"),
         ("flux.1", FLUX_BLOCKS, [None], "unknown"),
+        # The others that look like SDXL are rare, and what they are called is known.
+        ("sdxl-1.0", r"attn", [None], "sdxl-1.0"),
+        ("sdxl-1.0", r"attn", [None, "kolors"], "kolors"),
+        ("ssd-1b", r"attn", [None], "unknown"),
     ],
 )
 def test_layers_tell_the_family_and_claims_the_variant(

@@ -42,6 +42,7 @@ from tests.encoder.dialects.networks import (
     z_image_original,
     z_image_to_diffusers,
 )
+from tests.encoder.dialects.omi import one_trainer_omi
 from tests.encoder.dialects.samples import (
     Sample,
     dotted,
@@ -166,7 +167,10 @@ def ai_toolkit_dora() -> Sample:
 
 
 def simple_tuner_fused(kind: str) -> Sample:
-    """`fuse_qkv_projections` of its Krea 2, whose keys and values are fewer than its queries."""
+    """`fuse_qkv_projections` of its Krea 2, whose keys and values are fewer than its queries.
+
+    It keeps the layers that it fuses, and LyCORIS wraps them as well: nothing trains those.
+    """
     pen, shapes = Pen(), dict(linear_shapes("krea-2", blocks_only=False))
     write: Write = pen.lokr if kind == "LoKr" else pen.lora
     attentions = [name.removesuffix(".to_q") for name in shapes if name.endswith(".to_q")]
@@ -175,6 +179,13 @@ def simple_tuner_fused(kind: str) -> Sample:
         name: (sum(shapes[part][0] for part in split), shapes[split[0]][1])
         for name, split in parts.items()
     }
+
+    sample = Sample("krea-2")
+    for part in (part for split in parts.values() for part in split):
+        for suffix, tensor in write(shapes[part]).tensors.items():
+            untrained = suffix in ("lokr_w2_b", "lora_up.weight")
+            stored = torch.zeros_like(tensor) if untrained else tensor
+            sample.tensors[f"{flat('lycoris_')(part)}.{suffix}"] = stored
 
     def to_diffusers(changes: Changes) -> Changes:
         return {
@@ -187,7 +198,7 @@ def simple_tuner_fused(kind: str) -> Sample:
             )
         }
 
-    return write_all(Sample("krea-2"), fused, flat("lycoris_"), write, to_diffusers)
+    return write_all(sample, fused, flat("lycoris_"), write, to_diffusers)
 
 
 def one_trainer(mode: str) -> Sample:
@@ -401,6 +412,10 @@ CASES = [
         for mode in ("legacy", "kohya", "diffusers", "original", "comfy")
     ),
     Case("OneTrainer", "LoRA, comfy", "sdxl-1.0", built(one_trainer_sdxl)),
+    *(
+        Case("OneTrainer", "LoRA, OMI", a, built(one_trainer_omi, a))
+        for a in ("flux.1", "sdxl-1.0", "chroma", "sd-3.5", "pixart")
+    ),
     Case("OneTrainer", "LoRA, internal, fused", "flux.1", built(one_trainer_fused)),
     *(
         Case("OneTrainer", "DoRA", a, built(one_trainer_dora, a))

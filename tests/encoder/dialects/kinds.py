@@ -170,6 +170,7 @@ SUFFIXES = {
     "kohya": ("lora_down.weight", "lora_up.weight"),
     "peft": ("lora_A.weight", "lora_B.weight"),
     "default": ("lora_A.default.weight", "lora_B.default.weight"),
+    "bare": ("lora_A", "lora_B"),
     "old-diffusers": ("lora.down.weight", "lora.up.weight"),
     "processor": ("down.weight", "up.weight"),
 }

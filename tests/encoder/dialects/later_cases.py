@@ -5,7 +5,7 @@ lora_lumina.py, lora_anima.py; kohya-ss/musubi-tuner: src/musubi_tuner/networks/
 convert_lora.py; ostris/ai-toolkit: extensions_built_in/diffusion_models, toolkit/lora_special.py;
 Nerogar/OneTrainer: modules/util/convert; modelscope/DiffSynth-Studio: diffsynth/diffusion/
 training_module.py; tdrussell/diffusion-pipe: models/hunyuan_video.py; Comfy-Org/ComfyUI:
-comfy/lora.py.
+comfy/lora.py; genmoai/mochi: src/genmo/mochi_preview/dit/joint_model/lora.py.
 """
 
 from collections.abc import Mapping
@@ -80,6 +80,10 @@ WAYS: Mapping[str, Mapping[tuple[str, str], Way]] = {
         ("kohya sd-scripts", "LoRA, made for ComfyUI"): COMFY_ALPHA,
         ("ai-toolkit", "LoRA"): COMFY,
         ("DiffSynth-Studio", "LoRA"): DIFFSYNTH,
+        ("SimpleTuner", "LoRA"): Way(dotted("transformer.core."), original=False),
+        ("SimpleTuner", "LyCORIS: LoCon"): Way(
+            flat("lycoris_core_"), "kohya", alpha=True, original=False
+        ),
     },
     "wan-2.1": {
         ("musubi-tuner", "LoRA"): KOHYA,
@@ -138,7 +142,10 @@ WAYS: Mapping[str, Mapping[tuple[str, str], Way]] = {
         ("SimpleTuner", "LoRA"): DIFFUSERS,
     },
     "cogvideox": {("finetrainers", "LoRA"): DIFFUSERS},
-    "mochi-1": {("finetrainers", "LoRA"): DIFFUSERS},
+    "mochi-1": {
+        ("finetrainers", "LoRA"): DIFFUSERS,
+        ("its authors", "LoRA"): Way(dotted(""), "bare"),
+    },
     "longcat-image": {("SimpleTuner", "LoRA"): DIFFUSERS},
 }
 

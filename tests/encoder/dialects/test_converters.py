@@ -135,6 +135,14 @@ def test_bfl_names_of_flux_2_but_for_its_last_modulation(variant: str) -> None:
     assert torch.equal(given.roll(len(rows) // 2), rows)
 
 
+def test_names_of_flux_2_that_were_cut() -> None:
+    convert = library("_convert_non_diffusers_flux2_lora_to_diffusers")
+    names = names_of("flux.2-klein-4b", "sformer")
+    suffixes = ("lora_A.weight", "lora_B.weight")
+
+    check_names("flux.2-klein-4b", names, convert, "diffusion_model.{}".format, suffixes)
+
+
 def test_names_of_z_image_as_its_authors_have_them() -> None:
     names = names_of("z-image", "z-image", r"attention\.(qkv|out)$")
     convert = library("_convert_non_diffusers_z_image_lora_to_diffusers")

@@ -17,7 +17,7 @@ NAMINGS = {
     **dict.fromkeys(
         (
             "z-image", "chroma", "krea", "hidream-o1", "sd3", "anima", "wan", "hunyuan", "ltx",
-            "lumina", "ideogram", "pixart", "auraflow", "minimax-h3",
+            "lumina", "ideogram", "pixart", "auraflow", "minimax-h3", "mochi",
         ),
         (("lora_unet_", True), ("diffusion_model.", False)),
     ),

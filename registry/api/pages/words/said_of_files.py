@@ -28,6 +28,7 @@ FILES = (
         "宽度为 {widths} 的文本编码器属于 {bases}",
     ),
     ("{claim}, which its layers rule out", "{claim}，但与层结构矛盾"),
+    ("its layers' names begin with {prefix}", "各层名称以 {prefix} 开头"),
     ("{hub} lists it for {base}", "{hub} 将其列为 {base}"),
     ("you say {base}", "你指定为 {base}"),
     ("somebody says {base}", "有人指定为 {base}"),
@@ -209,4 +210,14 @@ FILES = (
         "有 {n} 层重复出现且相同，只取一次",
     ),
     ("1 layer is there twice, alike, and taken once", "有 1 层重复出现且相同，只取一次"),
+    (
+        "{n} layers are there twice, once as zeros, which are left out",
+        "有 {n} 层重复出现，其中全为零的一份已略去",
+    ),
+    (
+        "1 layer is there twice, once as zeros, which are left out",
+        "有 1 层重复出现，其中全为零的一份已略去",
+    ),
+    ("{n} layers are there twice", "有 {n} 层重复出现"),
+    ("1 layer is there twice", "有 1 层重复出现"),
 )
