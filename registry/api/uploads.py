@@ -11,6 +11,8 @@ from registry.api.deps import Places
 
 # What a form puts around a picture.
 FRAME_BYTES = 4096
+# Of a form that are looked at: 32 MB may be millions, and nobody else is answered meanwhile.
+MOST_PARTS = 20
 MOST_UPLOAD_BYTES = MAX_BYTES + FRAME_BYTES
 # Pictures that are held in memory at once.
 MOST_UPLOADS = 4
@@ -39,15 +41,16 @@ def _file_in_form(body: bytes, content_type: str) -> bytes:
         raise HTTPException(400, "The form does not say where its parts end.")
     mark = b"--" + boundary.encode()
     begin = 0
-    while (at := body.find(mark, begin)) >= 0:
+    for _ in range(MOST_PARTS):
+        at = body.find(mark, begin)
         head_end = body.find(b"\r\n\r\n", at, at + FRAME_BYTES)
         end = body.find(b"\r\n" + mark, max(head_end, at + len(mark)))
-        if head_end < 0 or end < 0:
+        if min(at, head_end, end) < 0:
             break
         if b"filename=" in body[at:head_end]:
             return body[head_end + 4 : end]
         begin = end + 2
-    raise HTTPException(400, "The form has no file.")
+    raise HTTPException(400, f"The form has no file among its first {MOST_PARTS} parts.")
 
 
 # To be asked for before the registry: who sends slowly must not keep it.

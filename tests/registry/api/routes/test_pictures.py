@@ -13,7 +13,7 @@ from registry.api.app import create_app
 from registry.api.deps import Places
 from registry.api.errors import UploadsBusyError
 from registry.api.schemas.fuse import RECIPE
-from registry.api.uploads import MOST_UPLOAD_BYTES
+from registry.api.uploads import MOST_PARTS, MOST_UPLOAD_BYTES
 from registry.retrieval.errors import PictureError
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -256,6 +256,17 @@ def test_a_picture_inside_a_form_is_taken_whole(client: TestClient, ink: int) ->
     )
 
     assert [result["adapter"]["id"] for result in answer.json()["results"]] == [ink]
+
+
+def test_of_a_form_a_few_parts_are_looked_at(client: TestClient, ink: int) -> None:
+    """Each byte of millions of parts would be walked while nobody else is answered."""
+    picture = ("picture", ("a.png", png(parameters=PARAMETERS), "image/png"))
+    word = ("comment", (None, "hello"))
+
+    taken = client.post("/v1/search/picture", files=[word] * (MOST_PARTS - 1) + [picture])
+    refused = client.post("/v1/search/picture", files=[word] * MOST_PARTS + [picture])
+
+    assert (taken.status_code, refused.status_code) == (200, 400)
 
 
 def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
