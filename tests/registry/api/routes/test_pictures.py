@@ -1,8 +1,11 @@
 """Search by a picture over HTTP, and from the page."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -10,10 +13,8 @@ from PIL import Image
 from crawler.covers import MAX_BYTES, MAX_PIXELS
 from registry.api.admission import MOST_BODY_BYTES
 from registry.api.app import create_app
-from registry.api.deps import Places
-from registry.api.errors import UploadsBusyError
 from registry.api.schemas.fuse import RECIPE
-from registry.api.uploads import MOST_PARTS, MOST_UPLOAD_BYTES
+from registry.api.uploads import MOST_PARTS, MOST_UPLOAD_BYTES, Uploads
 from registry.retrieval.errors import PictureError
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -279,11 +280,40 @@ def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
 def test_too_many_pictures_at_once_are_asked_to_come_back(registry: Registry) -> None:
     app = create_app(registry)
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        app.state.uploads = Places(0, wait_seconds=0.01, error=UploadsBusyError)
+        app.state.uploads = Uploads(limited=False, most=0, wait_seconds=0.01)
         answer = send(client, png())
 
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert "too many pictures" in answer.json()["detail"]
+
+
+def test_who_sends_slowly_leaves_places_to_others(registry: Registry) -> None:
+    """A picture may take more than an hour, and four places are all that there are."""
+    registry.settings.public_read = True
+    app = create_app(registry)
+    app.state.uploads = Uploads(limited=True, most=2, most_each=1, wait_seconds=0.01)
+
+    def sent_from(address: str, picture: bytes | AsyncIterator[bytes]) -> Any:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        client = httpx.AsyncClient(transport=transport, base_url="http://192.0.2.7")
+        return client.post("/v1/search/picture", content=picture)
+
+    async def statuses() -> list[int]:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            begun.set()
+            await ended.wait()
+            yield png()
+
+        first = asyncio.create_task(sent_from("192.0.2.8", slow()))
+        await begun.wait()
+        meanwhile = [await sent_from(f"192.0.2.{n}", png()) for n in (8, 9)]
+        ended.set()
+        answers = [*meanwhile, await first, await sent_from("192.0.2.8", png())]
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(statuses()) == [503, 200, 200, 200]
 
 
 def test_who_may_only_read_may_search_by_a_picture(registry: Registry, ink: int) -> None:
