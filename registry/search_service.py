@@ -24,6 +24,7 @@ from registry.retrieval.cards import (
     count_by_base_model,
     is_sound_file,
     load_cards,
+    safe_page_url,
 )
 from registry.retrieval.chinese_texts import short_chinese_texts
 from registry.retrieval.covers import CoverFiles, find_cover
@@ -259,7 +260,10 @@ class SearchService(OpenRegistry):
             return self.blobs.path(sha256)
         with one_line_errors(), self.sessions.begin() as session:
             page_url = find_page_of_dropped(session, sha256)
-        raise FileNotKeptError(sha256, page_url) if page_url else BlobNotFoundError(sha256)
+        if page_url is None:
+            raise BlobNotFoundError(sha256)
+        # Of a folder it is a path of this machine.
+        raise FileNotKeptError(sha256, safe_page_url(page_url))
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""

@@ -350,6 +350,14 @@ ANSWERS = (
         "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
         "中设置其基础模型），再运行 `autolora refresh`。",
     ),
+    (
+        "the file {sha256} was read and is not kept here (REGISTRY_KEEP_FILES). To have it here "
+        "set REGISTRY_KEEP_FILES=all, or =fusable with its base model in REGISTRY_BASE_MODELS, "
+        "and run `autolora refresh`.",
+        "文件 {sha256} 已读取但没有保留（REGISTRY_KEEP_FILES）。"
+        "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
+        "中设置其基础模型），再运行 `autolora refresh`。",
+    ),
     ("Pages of other sites may not ask here.", "不接受其他网站页面发来的请求。"),
     (
         "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
