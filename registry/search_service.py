@@ -109,9 +109,16 @@ class SearchService(OpenRegistry):
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(
-        self, picture: Path | str | bytes, filters: Filters | None = None, limit: int = 10
+        self,
+        picture: Path | str | bytes,
+        filters: Filters | None = None,
+        limit: int = 10,
+        *,
+        describe: bool = True,
     ) -> "PicturePage":
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+        With `describe` a vision model says what it shows, where there is an endpoint of one.
 
         Raises:
             PictureError: it is no picture, or none that can be read.
@@ -124,7 +131,7 @@ class SearchService(OpenRegistry):
                 self._picture_search = PictureSearch(
                     self.settings, self.sessions, self.blobs, self.finder
                 )
-        return self._picture_search.search(picture, filters or Filters(), limit)
+        return self._picture_search.search(picture, filters or Filters(), limit, describe=describe)
 
     def similar(
         self, adapter_id: int, paging: Paging | None = None, *, mature: Maturity = "any"

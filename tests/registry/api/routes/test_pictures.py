@@ -17,10 +17,12 @@ from registry.api.schemas.fuse import RECIPE
 from registry.api.uploads import MOST_PARTS, MOST_UPLOAD_BYTES, Uploads
 from registry.retrieval.errors import PictureError
 from registry.service import Registry
+from registry.token_scopes import TokenScope
 from tests.builders import add_adapter
 from tests.crawler.builders import image_bytes
 from tests.crawler.pictures.builders import encoded, opened, png, with_comment
 from tests.crawler.test_covers import bomb
+from tests.encoder.captions.vlm_server import GOOD, VlmServer
 from tests.registry.retrieval.test_near_covers import add_cover
 
 SHA = "ab" * 32
@@ -268,6 +270,35 @@ def test_of_a_form_a_few_parts_are_looked_at(client: TestClient, ink: int) -> No
     refused = client.post("/v1/search/picture", files=[word] * MOST_PARTS + [picture])
 
     assert (taken.status_code, refused.status_code) == (200, 400)
+
+
+@pytest.fixture
+def described(registry: Registry, vlm: VlmServer) -> Registry:
+    """One whose pictures a vision model describes."""
+    registry.settings.caption_endpoint = vlm.url
+    registry.settings.caption_model = "qwen3-vl"
+    return registry
+
+
+def test_visitors_do_not_spend_the_vision_model(described: Registry, vlm: VlmServer) -> None:
+    described.settings.public_read = True
+    with TestClient(create_app(described), base_url="http://127.0.0.1") as client:
+        answer = send(client, png())
+        page = client.post("/picture", files={"picture": ("a.png", png(), "image/png")})
+
+    assert (answer.status_code, page.status_code) == (200, 200)
+    assert vlm.requests == []
+
+
+def test_a_picture_that_is_described_counts_as_an_image(described: Registry) -> None:
+    described.settings.require_tokens, described.settings.images_per_minute = True, 1
+    token = described.create_token("ann", [TokenScope.READ])
+    with TestClient(create_app(described), base_url="http://127.0.0.1") as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        first, second = send(client, png()), send(client, png())
+
+    assert (first.status_code, first.json()["description"]) == (200, GOOD["medium"])
+    assert second.status_code == 429
 
 
 def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
