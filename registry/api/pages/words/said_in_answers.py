@@ -63,8 +63,12 @@ ANSWERS = (
         "无法生成图片：网格图需要 2 到 {n} 个适配器。",
     ),
     (
-        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side.",
-        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素。",
+        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side, with "
+        "{adapters} adapters; the recipe has {steps} steps, {pixels} pixels and {used} adapters. "
+        "`autolora --local fuse --recipe` draws it.",
+        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素，最多 {adapters} 个适配器；"
+        "该配方有 {steps} 步、{pixels} 像素和 {used} 个适配器。"
+        "可用 `autolora --local fuse --recipe` 生成。",
     ),
     ("{size} pixels: use multiples of {n}", "{size} 像素：宽和高须为 {n} 的倍数"),
     (

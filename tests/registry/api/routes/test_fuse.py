@@ -101,14 +101,22 @@ def test_what_is_no_recipe_is_not_drawn(client: TestClient, sent: bytes) -> None
     assert "0x" not in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("values", [{"steps": 101}, {"width": 2064}])
+SIX_ADAPTERS = json.loads(recipe_json())["adapters"] * 6
+
+
+@pytest.mark.parametrize("values", [{"steps": 101}, {"width": 2064}, {"adapters": SIX_ADAPTERS}])
 def test_a_recipe_that_would_keep_the_server_busy_is_refused(
     client: TestClient, values: dict[str, Any]
 ) -> None:
-    answer = client.post("/v1/recipes/draw", content=recipe_json(**values))
+    recipe = recipe_json(**values)
+    answer = client.post("/v1/recipes/draw", content=recipe)
+    kept = client.post("/v1/images", json={"recipe": json.loads(recipe)})
+    chinese = client.post("/v1/recipes/draw", content=recipe, headers={"Accept-Language": "zh"})
 
-    assert answer.status_code == 422
+    assert answer.status_code == kept.status_code == 422
     assert "up to 100 steps and 2048 pixels" in answer.json()["detail"]
+    assert kept.json()["detail"] == answer.json()["detail"]
+    assert "最多 5 个适配器" in chinese.json()["detail"]
 
 
 def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:
