@@ -1,6 +1,8 @@
 """A registry elsewhere, asked from Python."""
 
+import gzip
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from sqlalchemy import update
 import registry as package
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
+from crawler.hub_json import MAX_JSON_BYTES
 from registry import connection
 from registry.api.app import create_app
 from registry.api.schemas.fuse import FuseRequest
@@ -434,7 +437,7 @@ def test_of_a_file_that_breaks_off_the_rest_is_asked_for(
         pytest.raises(RemoteUnreachableError, match="peer closed"),
     ):
         client.download(fox, folder)
-    assert transport.ranges == [None, "bytes=0-", "bytes=0-"]
+    assert transport.ranges == [None, "bytes=10-", "bytes=20-"]
     assert list(folder.iterdir()) == []
 
 
@@ -699,6 +702,54 @@ def test_a_line_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> No
         client.fuse("a fox")
 
     assert len(taken) < 20
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.health(),
+        lambda client: client.show(7),
+        lambda client: client.fuse("a fox"),
+    ],
+)
+def test_gzip_in_gzip_is_left_packed(ask: Callable[[Client], Any]) -> None:
+    """Some KB of it are gigabytes, which httpx would unpack at once."""
+    headers = {"Content-Encoding": "gzip, gzip"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers))
+
+    with (
+        Client(HOST, transport=transport) as client,
+        pytest.raises(RemoteSenseError, match="coding"),
+    ):
+        ask(client)
+
+
+def test_a_compressed_answer_takes_no_more_memory_than_an_answer_may() -> None:
+    bomb = gzip.compress(bytes(100 * 2**20))
+    headers = {"Content-Encoding": "gzip"}
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, content=iter([bomb]))
+    )
+
+    tracemalloc.start()
+    try:
+        with (
+            Client(HOST, transport=transport) as client,
+            pytest.raises(RemoteSenseError, match="does not end"),
+        ):
+            client.show(7)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 3 * MAX_JSON_BYTES
+
+
+def test_lines_that_are_nested_without_end_are_no_lines() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 10**5))
+
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteSenseError, match="JSON"):
+        client.fuse("a fox")
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crawler.errors import SourceError
 from crawler.foreign_text import one_line
-from crawler.hub_json import as_dict
+from crawler.hub_json import as_dict, pieces
 from registry.fusion.errors import (
     ComfyUIMissingFilesError,
     ComfyUIRefusedError,
@@ -79,14 +80,19 @@ def _post(
         with (
             # It leads to no other address than the one that was set, and through no proxy: most
             # of the time it is on this machine.
-            httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False) as client,
+            httpx.Client(
+                headers={"Accept-Encoding": "identity"},
+                timeout=TIMEOUT_SECONDS,
+                transport=transport,
+                trust_env=False,
+            ) as client,
             client.stream("POST", f"{url.rstrip('/')}/prompt", json=asked) as response,
         ):
-            for chunk in response.iter_bytes():
+            for chunk in pieces(response, "it"):
                 data += chunk
                 if len(data) > MOST_ANSWER_BYTES:
                     raise ComfyUIUnreachableError(shown, "its answer does not end")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, SourceError) as error:
         raise ComfyUIUnreachableError(shown, str(error) or type(error).__name__) from error
     try:
         return response.status_code, as_dict(json.loads(data))
