@@ -445,4 +445,5 @@ FAULTS = {
     "dict_type": "应为 JSON 对象",
     "model_type": "应为 JSON 对象",
     "model_attributes_type": "应为 JSON 对象",
+    "nested_too_deeply": "嵌套过深",
 }
