@@ -36,7 +36,8 @@ class SentPrompt(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt_id: Annotated[str, Field(max_length=100)]
+    # Its own is a UUID. Printed on a terminal, other signs might act there.
+    prompt_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,100}$")]
     number: float
 
 
