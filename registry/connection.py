@@ -15,7 +15,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from crawler.addresses import is_loopback, shown
+from crawler.addresses import is_loopback, shown, without_login
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.hub_json import MAX_JSON_BYTES, pieces, read_answer
@@ -203,10 +203,11 @@ class Connection:
             RemoteUnreachableError: it is no address, or the proxy's is none, or asks for SOCKS.
             RemoteRefusedError: no token looks like that.
         """
-        self.url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+        address = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+        self.url = without_login(address)
         try:
             self._http = httpx.Client(
-                base_url=self.url,
+                base_url=address,
                 headers={"Accept-Encoding": "gzip"} | self._authorization(token),
                 timeout=TIMEOUT_SECONDS,
                 transport=transport,

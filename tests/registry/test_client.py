@@ -4,6 +4,7 @@ import gzip
 import json
 import tracemalloc
 import zipfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -506,6 +507,24 @@ def test_a_token_is_in_no_error(client: Client) -> None:
         with pytest.raises(RemoteRefusedError, match="REGISTRY_TOKEN") as caught:
             Client(HOST, token)
         assert "autolora_" not in str(caught.value)
+
+
+def test_a_login_in_the_address_is_sent_and_in_no_error() -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["authorization"])
+        return httpx.Response(502)
+
+    address = "https://ann:hush@loras.example/v1"
+    with (
+        Client(address, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteUnreachableError, match=r"at https://loras\.example does") as caught,
+    ):
+        client.runs()
+
+    assert sent == [f"Basic {b64encode(b'ann:hush').decode()}"]
+    assert "hush" not in str(caught.value)
 
 
 def test_where_an_address_leads_to_is_said_and_not_followed() -> None:

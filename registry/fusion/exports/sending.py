@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crawler.addresses import without_login
 from crawler.errors import SourceError
 from crawler.foreign_text import one_line
 from crawler.hub_json import as_dict, pieces
@@ -57,7 +58,7 @@ def send(recipe: Recipe, url: str, transport: httpx.BaseTransport | None = None)
         "extra_data": {"extra_pnginfo": {"workflow": workflow}},
     }
     status, answer = _post(url, asked, transport)
-    url = _without_login(url)
+    url = without_login(url)
     if status == httpx.codes.OK:
         try:
             return SentPrompt.model_validate(answer)
@@ -76,7 +77,7 @@ def _post(
     url: str, asked: Mapping[str, Any], transport: httpx.BaseTransport | None
 ) -> tuple[int, Answered]:
     """Ask, and return the status and what is answered, as far as it is an object of JSON."""
-    data, shown = bytearray(), _without_login(url)
+    data, shown = bytearray(), without_login(url)
     try:
         with (
             # It leads to no other address than the one that was set, and through no proxy: most
@@ -100,12 +101,6 @@ def _post(
     except (ValueError, RecursionError) as error:
         cause = f"status {response.status_code}, and no JSON"
         raise ComfyUIUnreachableError(shown, cause) from error
-
-
-def _without_login(url: str) -> str:
-    """Return an address as errors may name it."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _faults(answer: Answered) -> Iterator[Answered]:
