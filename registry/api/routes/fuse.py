@@ -102,7 +102,7 @@ async def fuse(
     "/recipes/draw",
     response_model=FuseAnswer,
     dependencies=[TAKES_KEY, TAKES_IMAGE],
-    responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, UploadsBusyError(), *UNABLE)},
+    responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, REFUSED, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(

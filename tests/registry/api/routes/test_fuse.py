@@ -91,6 +91,23 @@ def test_a_recipe_is_drawn_again_to_the_pixel(
     )
 
 
+def test_a_recipe_of_what_is_no_adapter_is_refused_in_words(
+    client: TestClient, drawing: Registry, tmp_path: Path
+) -> None:
+    """A blob may be a cover, and a hub's file a pickle that was refused."""
+    (tmp_path / "cover").write_bytes(b"no weights")
+    used = {"name": "Paper Fox", "sha256": drawing.blobs.put_file(tmp_path / "cover")}
+    base = {"name": "demo-flux-tiny", "backend": "demo", "files": {}}
+    recipe = recipe_json(
+        used, base=base, width=64, height=64, steps=1, mode="sum", gates_sha256=None
+    )
+
+    answer = client.post("/v1/recipes/draw", content=recipe)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith("adapter 'Paper Fox' cannot be fused: ")
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"{}", b"nothing", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0", b"{" * 10**5]
 )
