@@ -1,6 +1,7 @@
 """Which addresses the crawler may visit: urls come from strangers, our network is ours."""
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
@@ -54,6 +55,8 @@ _IPV4_INSIDE = [
     ipaddress.IPv6Network("::ffff:0:0/96"),  # IPv4-mapped
 ]
 _PORTS = {"https": 443, "http": 80}
+# Also where somebody forgot the scheme.
+_LOGIN = re.compile(r"^([^/?#@]*://)?[^/?#]*@")
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -86,10 +89,12 @@ def origin(url: str) -> str:
 
 def shown(url: str) -> str:
     """Return a url for messages and logs: no user, no query (signatures), not endless."""
-    bare = url.split("?")[0].split("#")[0]
-    scheme, separator, rest = bare.partition("://")
-    host, slash, path = rest.partition("/")
-    return one_line(f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}", 200)
+    return one_line(without_login(url.split("?")[0].split("#")[0]), 200)
+
+
+def without_login(url: str) -> str:
+    """Return a url without a user and a password in it."""
+    return _LOGIN.sub(r"\1", url)
 
 
 def is_loopback(url: str) -> bool:

@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
 from crawler.foreign_text import one_line, quoted
-from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
+from crawler.hub_json import MAX_JSON_BYTES, pieces, read_answer
 from crawler.manners import Bandwidth
 from crawler.retry_after import retry_after_seconds
 from crawler.transport import (
@@ -371,11 +371,7 @@ def _read_until(chunks: Iterator[bytes], stop: int) -> bytes:
 
 def _read_json(response: httpx.Response) -> Any:
     where = shown(str(response.url))
-    compressed = response.headers.get("Content-Encoding", "identity").lower() == "gzip"
-    if not compressed:
-        _check_encoding(response)
-    chunks = unpacked(response.iter_raw(), where) if compressed else response.iter_bytes()
-    return read_answer(_read_until(chunks, MAX_JSON_BYTES + 1), where)
+    return read_answer(_read_until(pieces(response, where), MAX_JSON_BYTES + 1), where)
 
 
 def _read_page(response: httpx.Response) -> tuple[Any, str | None]:

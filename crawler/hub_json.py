@@ -3,9 +3,12 @@
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crawler.errors import SourceError
+
+if TYPE_CHECKING:
+    import httpx
 
 # A page of the listing is some 2 MB, with every README in it.
 MAX_JSON_BYTES = 16 * 2**20
@@ -15,6 +18,23 @@ MAX_VALUES = 500_000
 MAX_DEPTH = 32
 # What a compressed answer becomes at once, at most.
 PIECE_BYTES = 2**16
+
+
+def pieces(response: "httpx.Response", where: str) -> Iterator[bytes]:
+    """Yield what an answer says, which may be gzip, in small pieces.
+
+    httpx would undo all codings of what came at once: some KB of gzip in gzip are gigabytes.
+
+    Raises:
+        SourceError: it has another coding, or a broken one.
+    """
+    coding = response.headers.get("Content-Encoding", "identity").lower()
+    if coding not in ("identity", "gzip"):
+        raise SourceError(f"{where} answered in a coding that was not asked for")
+    if coding == "gzip":
+        yield from unpacked(response.iter_raw(), where)
+    else:
+        yield from response.iter_bytes()
 
 
 def unpacked(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:

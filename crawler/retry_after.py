@@ -17,6 +17,7 @@ def retry_after_seconds(value: str | None) -> float | None:
         pass
     try:
         due = parsedate_to_datetime(value)
-    except ValueError:
+    # A year of many digits fits no integer of C's.
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

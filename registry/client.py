@@ -285,7 +285,7 @@ class Client(Connection):
             asked = recipe.to_json().encode()
             with self.stream("POST", "/v1/recipes/files", content=asked) as answer:
                 self.check(answer)
-                receive(answer, str(target), file, limits)
+                receive(self.body(answer), str(target), file, limits)
 
         save_new(Path(target), receive_zip)
         return Path(target)
@@ -410,7 +410,7 @@ class Client(Connection):
         data = io.BytesIO()
         with self.stream("GET", path) as answer:
             self.check(answer)
-            for chunk in answer.iter_bytes():
+            for chunk in self.body(answer):
                 if data.write(chunk) and data.tell() > MOST_LINE_BYTES:
                     raise RemoteSenseError(self.url, "an image that does not end")
         try:
@@ -440,13 +440,13 @@ class Client(Connection):
         for line in self._byte_lines(answer):
             try:
                 yield json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise RemoteSenseError(self.url, "lines that are not JSON") from error
 
     def _byte_lines(self, answer: "httpx.Response") -> Iterator[bytes]:
         """Yield lines; httpx would keep one that does not end in memory, however long."""
         begun = bytearray()
-        for chunk in answer.iter_bytes():
+        for chunk in self.body(answer):
             first, *others = chunk.split(b"\n")
             begun += first
             for part in others:

@@ -15,10 +15,10 @@ import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from crawler.addresses import is_loopback, shown
+from crawler.addresses import is_loopback, shown, without_login
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
-from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from crawler.hub_json import MAX_JSON_BYTES, pieces, read_answer
 from crawler.retry_after import retry_after_seconds
 from registry.advice import for_terminal
 from registry.blobs import is_disk_full
@@ -201,11 +201,12 @@ class Connection:
             RemoteUnreachableError: it is no address, or the proxy's is none, or asks for SOCKS.
             RemoteRefusedError: no token looks like that.
         """
-        self.url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+        address = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+        self.url = without_login(address)
         try:
             self._http = httpx.Client(
-                base_url=self.url,
-                headers=self._authorization(token),
+                base_url=address,
+                headers={"Accept-Encoding": "gzip"} | self._authorization(token),
                 timeout=TIMEOUT_SECONDS,
                 transport=transport,
                 verify=_authorities(self.url),
@@ -247,12 +248,11 @@ class Connection:
     def health(self) -> Health:
         """Return what the server says of itself; asked once, and not for long."""
         try:
-            answer = self._http.get("/healthz", timeout=HEALTH_SECONDS)
-            return Health.model_validate_json(answer.content)
+            with self._http.stream("GET", "/healthz", timeout=HEALTH_SECONDS) as answer:
+                said = self._read(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
-        except ValidationError as error:
-            raise RemoteSenseError(self.url, first_fault(error)) from error
+        return self.understand(said, TypeAdapter(Health))
 
     def _ask(self, method: str, path: str, shape: TypeAdapter[Shape], **sent: Any) -> Shape:
         answered: Shape = _ASKING_AGAIN(self._ask_once, method, path, shape, **sent)
@@ -319,7 +319,7 @@ class Connection:
                     if answer.status_code != httpx.codes.PARTIAL_CONTENT:
                         before = partial.seek(0)
                         partial.truncate()
-                    return receive(answer, name, partial, limits)
+                    return receive(self.body(answer), name, partial, limits)
             except RemoteBrokenOffError:
                 came = partial.tell() - before
                 left = MOST_ATTEMPTS if came >= CHUNK_BYTES else left - 1
@@ -328,18 +328,28 @@ class Connection:
                 headers["Range"] = f"bytes={partial.tell()}-"
                 time.sleep(AGAIN_SECONDS)
 
+    def body(self, answer: httpx.Response) -> Iterator[bytes]:
+        """Yield what is answered, in pieces that are small whatever it is compressed by."""
+        try:
+            yield from pieces(answer, "it")
+        except SourceError as error:
+            raise self._nonsense(error) from error
+
     def _read(self, answer: httpx.Response) -> Any:
         """Return the JSON of an answer, which is bounded while it comes."""
         data, deadline = bytearray(), time.monotonic() + TIMEOUT_SECONDS
-        for chunk in answer.iter_bytes(CHUNK_BYTES):
+        for chunk in self.body(answer):
             data += chunk
             if len(data) > MAX_JSON_BYTES or time.monotonic() > deadline:
                 raise RemoteSenseError(self.url, "an answer that does not end")
         try:
             return read_answer(bytes(data), "it")
         except SourceError as error:
-            # Which says so, too.
-            raise RemoteSenseError(self.url, str(error).removeprefix("it answered ")) from error
+            raise self._nonsense(error) from error
+
+    def _nonsense(self, error: SourceError) -> RemoteSenseError:
+        # Both errors say who answered.
+        return RemoteSenseError(self.url, str(error).removeprefix("it answered "))
 
     def check(self, answer: httpx.Response) -> None:
         """Raise what an answer other than success means; its text is the registry's own."""
@@ -408,7 +418,7 @@ def _of_the_rest(answer: httpx.Response) -> dict[str, str]:
     return {"If-Range": tag} if tag.startswith('"') else {}
 
 
-def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:
+def receive(chunks: Iterator[bytes], name: str, partial: IO[bytes], limits: DiskLimits) -> None:
     """Write what comes of a file behind what `partial` has of it, as long as it may be kept.
 
     `partial` is a file with a name.
@@ -419,7 +429,7 @@ def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskL
         DiskFullError: the disk is full.
     """
     folder, size = Path(partial.name).parent, partial.tell()
-    for chunk in answer.iter_bytes(CHUNK_BYTES):
+    for chunk in chunks:
         size += len(chunk)
         limits.check_size(name, size)
         limits.check_room(name, folder, len(chunk))

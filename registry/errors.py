@@ -182,11 +182,12 @@ class UnknownFileError(RegistryError):
 class FileNotKeptError(RegistryError):
     """A file was read here and not kept, and something needs it."""
 
-    def __init__(self, sha256: str, page_url: str) -> None:
+    def __init__(self, sha256: str, page_url: str | None) -> None:
+        place = f" It is at {page_url}." if page_url else ""
         super().__init__(
-            f"the file {sha256[:12]}… was read and is not kept here (REGISTRY_KEEP_FILES). It is "
-            f"at {page_url}. To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its "
-            "base model in REGISTRY_BASE_MODELS, and run `autolora refresh`."
+            f"the file {sha256[:12]}… was read and is not kept here (REGISTRY_KEEP_FILES).{place} "
+            "To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its base model in "
+            "REGISTRY_BASE_MODELS, and run `autolora refresh`."
         )
 
 

@@ -43,10 +43,17 @@ class PictureSearch:
         self._lock = threading.Lock()
         self._image_encoder: ImageEncoder | None = None
 
-    def search(self, picture: Path | str | bytes, filters: Filters, limit: int) -> PicturePage:
+    def search(
+        self,
+        picture: Path | str | bytes,
+        filters: Filters,
+        limit: int,
+        *,
+        describe: bool = True,
+    ) -> PicturePage:
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
-        A recipe as JSON leads to those that it names.
+        A recipe as JSON leads to those that it names. Without `describe` no vision model is asked.
 
         Raises:
             PictureError: it is no picture, or none that can be read.
@@ -58,7 +65,7 @@ class PictureSearch:
             return self._search_by_recipe(Recipe.from_json(data), filters, limit)
         read = read_for_search(data)
         # Before a session is open: a vision model may think for half a minute.
-        described = self._describe(read, filters, limit)
+        described = self._describe(read, filters, limit) if describe else Described()
         with one_line_errors(), self._sessions.begin() as session:
             more = [iter(described.found)]
             if self._settings.image_encoder is not None:

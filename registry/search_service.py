@@ -24,6 +24,7 @@ from registry.retrieval.cards import (
     count_by_base_model,
     is_sound_file,
     load_cards,
+    safe_page_url,
 )
 from registry.retrieval.chinese_texts import short_chinese_texts
 from registry.retrieval.covers import CoverFiles, find_cover
@@ -108,9 +109,16 @@ class SearchService(OpenRegistry):
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(
-        self, picture: Path | str | bytes, filters: Filters | None = None, limit: int = 10
+        self,
+        picture: Path | str | bytes,
+        filters: Filters | None = None,
+        limit: int = 10,
+        *,
+        describe: bool = True,
     ) -> "PicturePage":
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+        With `describe` a vision model says what it shows, where there is an endpoint of one.
 
         Raises:
             PictureError: it is no picture, or none that can be read.
@@ -123,7 +131,7 @@ class SearchService(OpenRegistry):
                 self._picture_search = PictureSearch(
                     self.settings, self.sessions, self.blobs, self.finder
                 )
-        return self._picture_search.search(picture, filters or Filters(), limit)
+        return self._picture_search.search(picture, filters or Filters(), limit, describe=describe)
 
     def similar(
         self, adapter_id: int, paging: Paging | None = None, *, mature: Maturity = "any"
@@ -259,7 +267,10 @@ class SearchService(OpenRegistry):
             return self.blobs.path(sha256)
         with one_line_errors(), self.sessions.begin() as session:
             page_url = find_page_of_dropped(session, sha256)
-        raise FileNotKeptError(sha256, page_url) if page_url else BlobNotFoundError(sha256)
+        if page_url is None:
+            raise BlobNotFoundError(sha256)
+        # Of a folder it is a path of this machine.
+        raise FileNotKeptError(sha256, safe_page_url(page_url))
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""

@@ -15,7 +15,7 @@ from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.description import complete
 from registry.api.drawing import Desk
-from registry.api.errors import UploadsBusyError, add_error_handlers
+from registry.api.errors import add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
 from registry.api.limits import LimitAddresses, Limits, Streams
@@ -48,7 +48,7 @@ from registry.api.routes import (
 from registry.api.schemas.fuse import LINES
 from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
-from registry.api.uploads import MOST_UPLOADS
+from registry.api.uploads import Uploads
 from registry.connection import own_version
 from registry.running import Identity
 from registry.service import Registry
@@ -183,7 +183,7 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     app.state.limits = Limits(registry.settings, limited=limited)
     app.state.streams = Streams(limited=limited)
     app.state.places = Places()
-    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
+    app.state.uploads = Uploads(limited=limited)
 
 
 def close(app: FastAPI) -> None:

@@ -89,7 +89,7 @@ class Limits:
         """Raise 429 where who asks has used up the images; by the token, if there is one."""
         if self._images is not None:
             # Where nobody needs a token there is none.
-            key = _who(request)
+            key = who_asks(request)
             _check(self._images.take(key, count), "images")
 
     def check_log_in(self, request: Request) -> None:
@@ -127,7 +127,7 @@ class Streams:
 
 async def _take_stream(request: Request) -> AsyncIterator[None]:
     streams: Streams = request.app.state.streams
-    with streams.taken(_who(request)):
+    with streams.taken(who_asks(request)):
         yield
 
 
@@ -169,7 +169,7 @@ def address_of(scope: Scope) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-def _who(request: Request) -> str:
+def who_asks(request: Request) -> str:
     """Return who asks: by the token, for several may share an address; without one by that."""
     return getattr(request.state, "token_key", None) or address_of(request.scope)
 

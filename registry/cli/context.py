@@ -31,6 +31,7 @@ def tell_home(settings: "Settings", own_url: str | None = None) -> None:
 
     `own_url` is where that home is served, if it is; else its own server says so.
     """
+    from crawler.addresses import without_login
     from registry.running import find_server
 
     if settings.url is None or settings.local:
@@ -39,8 +40,9 @@ def tell_home(settings: "Settings", own_url: str | None = None) -> None:
     own_url = server.url if server is not None else own_url
     if own_url is None or _host_and_port(own_url) != _host_and_port(settings.url):
         report(
-            f"this works on the home {settings.home}, not on the registry at {settings.url} "
-            "(REGISTRY_URL); `--local` before the command says that this is meant."
+            f"this works on the home {settings.home}, not on the registry at "
+            f"{without_login(settings.url)} (REGISTRY_URL); `--local` before the command says that "
+            "this is meant."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from crawler.addresses import without_login
 from registry.config import ENV_FILE, PREFIX, Settings, is_secret
 
 HIDDEN = "***"
@@ -24,8 +25,10 @@ def setting_facts() -> dict[str, dict[str, Any]]:
 
 
 def _shown(settings: Settings, name: str) -> Any:
-    value = getattr(settings, name)
-    return HIDDEN if is_secret(name) and value is not None else to_jsonable_python(value)
+    value = to_jsonable_python(getattr(settings, name))
+    if is_secret(name) and value is not None:
+        return HIDDEN
+    return without_login(value) if isinstance(value, str) and "://" in value else value
 
 
 def words(value: Any) -> str:

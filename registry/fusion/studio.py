@@ -127,7 +127,7 @@ class Studio:
             LoadedAdapter(
                 name=used.name,
                 sha256=used.sha256,
-                weights=self._read(used.sha256, base_model),
+                weights=self._read(used.name, used.sha256, base_model),
                 strength=used.strength,
                 trigger_words=used.trigger_words,
                 licence=used.licence,
@@ -167,15 +167,10 @@ class Studio:
         card = ingredient.card
         if card.file_sha256 is None:
             raise AdapterNotReadyError(card.name, card.id)
-        try:
-            weights = self._read(card.file_sha256, card.base_model)
-        except LoraFileError as error:
-            # The file is called by its hash here; people know the adapter's name.
-            raise AdapterRefusedError(card.name, error.cause) from error
         return LoadedAdapter(
             name=card.name,
             sha256=card.file_sha256,
-            weights=weights,
+            weights=self._read(card.name, card.file_sha256, card.base_model),
             strength=ingredient.strength,
             similarities=ingredient.similarities,
             embedding=ingredient.embedding,
@@ -184,8 +179,12 @@ class Studio:
             id=card.id,
         )
 
-    def _read(self, sha256: str, base_model: str) -> "LoraWeights":
-        """Read an adapter's file as the registry did: for a base model, and with its alpha."""
+    def _read(self, name: str, sha256: str, base_model: str) -> "LoraWeights":
+        """Read an adapter's file as the registry did: for a base model, and with its alpha.
+
+        Raises:
+            AdapterRefusedError: it is no adapter that can be used.
+        """
         from encoder.adapter.lora_file import Context, open_adapter
 
         with self._lock:
@@ -193,8 +192,12 @@ class Studio:
             key = (sha256, base_model, config)
             if (known := self._weights.get(key)) is None:
                 context = Context((person_says(base_model, "the registry"),), config)
-                opened = open_adapter(self._find_file(sha256), context=context)
-                known = self._weights[key] = opened.read_quickly()
+                try:
+                    opened = open_adapter(self._find_file(sha256), context=context)
+                    known = self._weights[key] = opened.read_quickly()
+                except LoraFileError as error:
+                    # The file is called by its hash here; people know the adapter's name.
+                    raise AdapterRefusedError(name, error.cause) from error
             return known
 
     def _backend(self, base_model: str) -> "Backend":

@@ -105,6 +105,8 @@ def test_this_machine_is_known_by_name_and_number(host: str, is_ours: bool) -> N
 
 def test_messages_show_no_secrets() -> None:
     assert shown("https://user:pw@host/path?token=1#x") == "https://host/path"
+    assert shown("user:p@w@host/path") == "host/path"
+    assert shown("https://host/package@1.0") == "https://host/package@1.0"
 
 
 def test_an_address_in_a_message_is_harmless_and_short() -> None:

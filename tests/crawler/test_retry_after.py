@@ -13,4 +13,5 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert waits is not None
     assert due - datetime.now(UTC) <= timedelta(seconds=waits) <= due - before
     assert retry_after_seconds("soon") is None
+    assert retry_after_seconds("Sun, 06 Nov 99999999999 08:49:37 GMT") is None
     assert retry_after_seconds(None) is None

@@ -1,7 +1,10 @@
 """A registry elsewhere, asked from Python."""
 
+import gzip
 import json
+import tracemalloc
 import zipfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from sqlalchemy import update
 import registry as package
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
+from crawler.hub_json import MAX_JSON_BYTES
 from registry import connection
 from registry.api.app import create_app
 from registry.api.schemas.fuse import FuseRequest
@@ -434,7 +438,7 @@ def test_of_a_file_that_breaks_off_the_rest_is_asked_for(
         pytest.raises(RemoteUnreachableError, match="peer closed"),
     ):
         client.download(fox, folder)
-    assert transport.ranges == [None, "bytes=0-", "bytes=0-"]
+    assert transport.ranges == [None, "bytes=10-", "bytes=20-"]
     assert list(folder.iterdir()) == []
 
 
@@ -503,6 +507,24 @@ def test_a_token_is_in_no_error(client: Client) -> None:
         with pytest.raises(RemoteRefusedError, match="REGISTRY_TOKEN") as caught:
             Client(HOST, token)
         assert "autolora_" not in str(caught.value)
+
+
+def test_a_login_in_the_address_is_sent_and_in_no_error() -> None:
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["authorization"])
+        return httpx.Response(502)
+
+    address = "https://ann:hush@loras.example/v1"
+    with (
+        Client(address, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteUnreachableError, match=r"at https://loras\.example does") as caught,
+    ):
+        client.runs()
+
+    assert sent == [f"Basic {b64encode(b'ann:hush').decode()}"]
+    assert "hush" not in str(caught.value)
 
 
 def test_where_an_address_leads_to_is_said_and_not_followed() -> None:
@@ -705,6 +727,54 @@ def test_a_line_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> No
         client.fuse("a fox")
 
     assert len(taken) < 20
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.health(),
+        lambda client: client.show(7),
+        lambda client: client.fuse("a fox"),
+    ],
+)
+def test_gzip_in_gzip_is_left_packed(ask: Callable[[Client], Any]) -> None:
+    """Some KB of it are gigabytes, which httpx would unpack at once."""
+    headers = {"Content-Encoding": "gzip, gzip"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers))
+
+    with (
+        Client(HOST, transport=transport) as client,
+        pytest.raises(RemoteSenseError, match="coding"),
+    ):
+        ask(client)
+
+
+def test_a_compressed_answer_takes_no_more_memory_than_an_answer_may() -> None:
+    bomb = gzip.compress(bytes(100 * 2**20))
+    headers = {"Content-Encoding": "gzip"}
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, content=iter([bomb]))
+    )
+
+    tracemalloc.start()
+    try:
+        with (
+            Client(HOST, transport=transport) as client,
+            pytest.raises(RemoteSenseError, match="does not end"),
+        ):
+            client.show(7)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 3 * MAX_JSON_BYTES
+
+
+def test_lines_that_are_nested_without_end_are_no_lines() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 10**5))
+
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteSenseError, match="JSON"):
+        client.fuse("a fox")
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

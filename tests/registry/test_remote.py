@@ -386,6 +386,17 @@ def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next(tmp_path: P
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [path]
 
 
+def test_a_file_in_gzip_in_gzip_is_left_packed(tmp_path: Path) -> None:
+    """A KB of it may be a GB, which httpx would unpack at once."""
+    headers = {"Content-Encoding": "gzip, gzip"}
+    client = client_of(lambda _: httpx.Response(200, headers=headers), tmp_path)
+
+    with pytest.raises(RemoteSenseError, match="coding"):
+        client.file("a" * 64)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("url", ["http://[::1", "http://*é.x", "ftp://x", "", "http://x\x1b[2J"])
 def test_what_is_no_address_is_one_line(tmp_path: Path, url: str) -> None:
     with pytest.raises(RemoteUnreachableError) as caught:

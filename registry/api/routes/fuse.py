@@ -31,13 +31,8 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
-from registry.fusion.errors import (
-    AdapterRefusedError,
-    RecipeError,
-    SamplingError,
-)
-from registry.fusion.options import MOST_SIDE, MOST_STEPS, StepCallback
-from registry.fusion.recipe import Recipe
+from registry.fusion.errors import AdapterRefusedError, SamplingError
+from registry.fusion.options import StepCallback
 from registry.retrieval.errors import NothingFoundError
 
 if TYPE_CHECKING:
@@ -107,7 +102,7 @@ async def fuse(
     "/recipes/draw",
     response_model=FuseAnswer,
     dependencies=[TAKES_KEY, TAKES_IMAGE],
-    responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, UploadsBusyError(), *UNABLE)},
+    responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, REFUSED, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(
@@ -121,21 +116,11 @@ async def draw_recipe(
 
     Adapters are found by their hashes. Answers as `/v1/fuse` does.
     """
-    recipe = await run_in_threadpool(_read_recipe, sent)
-    await run_in_threadpool(drawing.check_early, registry, ImageRequest(recipe=recipe))
+    recipe = await run_in_threadpool(read_recipe, sent)
+    asked = ImageRequest(recipe=recipe)
+    asked.check_sense()
+    await run_in_threadpool(drawing.check_early, registry, asked)
     return await _drawn(lambda progress: registry.reproduce(recipe, progress), request, queue)
-
-
-def _read_recipe(sent: bytes) -> Recipe:
-    """Read a recipe as JSON or in a PNG; one that asks for more than a prompt may is refused."""
-    recipe = read_recipe(sent)
-    if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
-        raise RecipeError(
-            f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side; the "
-            f"recipe has {recipe.steps} steps and {recipe.width} x {recipe.height} pixels. "
-            "`autolora fuse --recipe` draws it."
-        )
-    return recipe
 
 
 async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Response | FuseAnswer:

@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
-from registry.api.deps import RegistryDep
+from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.draw_again import draw_again
 from registry.api.errors import UploadsBusyError
+from registry.api.limits import take_images
 from registry.api.pages.render import render
 from registry.api.recipes import NO_RECIPE
 from registry.api.routes.pages import PAGE_SIZE, frame
@@ -41,20 +42,35 @@ BODY = {
 }
 
 
+async def _describe(request: Request, registry: OpenRegistryDep) -> bool:
+    """Whether a vision model is to look, which costs its owner as much as an image does."""
+    settings = registry.settings
+    if settings.public_read or settings.caption_endpoint is None:
+        return False
+    take_images(request, 1)
+    return True
+
+
+DescribeDep = Annotated[bool, Depends(_describe)]
+
+
 @router.post(
     "/search/picture",
     openapi_extra={"requestBody": BODY},
     responses=refusals(PictureError("it is no picture"), NO_RECIPE, UploadsBusyError()),
 )
 def search_by_picture(
-    picture: PictureDep, params: Annotated[PictureParams, Query()], registry: RegistryDep
+    describe: DescribeDep,
+    picture: PictureDep,
+    params: Annotated[PictureParams, Query()],
+    registry: RegistryDep,
 ) -> PictureAnswer:
     """Find the adapters that a picture was made with, or that have made one like it.
 
     By what its metadata says, and by covers that look like it. The picture is not kept. A recipe
     that is sent in its place leads to the adapters that it names.
     """
-    page = registry.search_picture(picture, params.filters(), params.limit)
+    page = registry.search_picture(picture, params.filters(), params.limit, describe=describe)
     return PictureAnswer.from_page(page)
 
 
@@ -64,8 +80,10 @@ def picture_form_page(request: Request, registry: RegistryDep) -> HTMLResponse:
 
 
 @page_router.post("/picture")
-def picture_page(request: Request, picture: PictureDep, registry: RegistryDep) -> HTMLResponse:
-    page = registry.search_picture(picture, limit=PAGE_SIZE)
+def picture_page(
+    request: Request, describe: DescribeDep, picture: PictureDep, registry: RegistryDep
+) -> HTMLResponse:
+    page = registry.search_picture(picture, limit=PAGE_SIZE, describe=describe)
     return render(
         request,
         "picture.html",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.asked import Mature
@@ -146,7 +147,10 @@ class FuseRequest(Asked):
     @model_validator(mode="before")
     @classmethod
     def _without_nul(cls, given: Any) -> Any:
-        return without_nul(given)
+        try:
+            return without_nul(given)
+        except RecursionError as error:
+            raise PydanticCustomError("nested_too_deeply", "it is nested too deeply") from error
 
     @property
     def size(self) -> Size | None:

@@ -13,7 +13,7 @@ from registry.api.schemas.fuse import (
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import Answer, Id, Moment, Next, ProblemDocument
 from registry.errors import ImageRequestError
-from registry.fusion.options import MOST_SIDE, MOST_STEPS
+from registry.fusion.options import MOST_ADAPTERS, MOST_SIDE, MOST_STEPS
 from registry.fusion.recipe import Recipe
 from registry.image_states import ImageState
 
@@ -54,9 +54,13 @@ class ImageRequest(FuseRequest):
     def _check_recipe(self, recipe: Recipe) -> None:
         if self.model_fields_set - {"recipe"}:
             raise ImageRequestError("a recipe says all that there is to say; give nothing else")
-        if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
+        side, adapters = max(recipe.width, recipe.height), len(recipe.adapters)
+        if recipe.steps > MOST_STEPS or side > MOST_SIDE or adapters > MOST_ADAPTERS:
             raise ImageRequestError(
-                f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side"
+                f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side, with "
+                f"{MOST_ADAPTERS} adapters; the recipe has {recipe.steps} steps, {recipe.width} x "
+                f"{recipe.height} pixels and {adapters} adapters. `autolora --local fuse --recipe` "
+                "draws it"
             )
 
 

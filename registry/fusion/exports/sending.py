@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crawler.addresses import without_login
+from crawler.errors import SourceError
 from crawler.foreign_text import one_line
-from crawler.hub_json import as_dict
+from crawler.hub_json import as_dict, pieces
 from registry.fusion.errors import (
     ComfyUIMissingFilesError,
     ComfyUIRefusedError,
@@ -35,7 +37,8 @@ class SentPrompt(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt_id: Annotated[str, Field(max_length=100)]
+    # Its own is a UUID. Printed on a terminal, other signs might act there.
+    prompt_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,100}$")]
     number: float
 
 
@@ -55,7 +58,7 @@ def send(recipe: Recipe, url: str, transport: httpx.BaseTransport | None = None)
         "extra_data": {"extra_pnginfo": {"workflow": workflow}},
     }
     status, answer = _post(url, asked, transport)
-    url = _without_login(url)
+    url = without_login(url)
     if status == httpx.codes.OK:
         try:
             return SentPrompt.model_validate(answer)
@@ -74,31 +77,30 @@ def _post(
     url: str, asked: Mapping[str, Any], transport: httpx.BaseTransport | None
 ) -> tuple[int, Answered]:
     """Ask, and return the status and what is answered, as far as it is an object of JSON."""
-    data, shown = bytearray(), _without_login(url)
+    data, shown = bytearray(), without_login(url)
     try:
         with (
             # It leads to no other address than the one that was set, and through no proxy: most
             # of the time it is on this machine.
-            httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False) as client,
+            httpx.Client(
+                headers={"Accept-Encoding": "identity"},
+                timeout=TIMEOUT_SECONDS,
+                transport=transport,
+                trust_env=False,
+            ) as client,
             client.stream("POST", f"{url.rstrip('/')}/prompt", json=asked) as response,
         ):
-            for chunk in response.iter_bytes():
+            for chunk in pieces(response, "it"):
                 data += chunk
                 if len(data) > MOST_ANSWER_BYTES:
                     raise ComfyUIUnreachableError(shown, "its answer does not end")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, SourceError) as error:
         raise ComfyUIUnreachableError(shown, str(error) or type(error).__name__) from error
     try:
         return response.status_code, as_dict(json.loads(data))
     except (ValueError, RecursionError) as error:
         cause = f"status {response.status_code}, and no JSON"
         raise ComfyUIUnreachableError(shown, cause) from error
-
-
-def _without_login(url: str) -> str:
-    """Return an address as errors may name it."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _faults(answer: Answered) -> Iterator[Answered]:

@@ -200,6 +200,25 @@ def test_json_that_is_nested_deeply_is_refused(client: TestClient) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("levels", [500, 900])
+@pytest.mark.parametrize(
+    ("path", "name"), [("/v1/fuse", "prompt"), ("/v1/images", "recipe"), ("/v1/search", "q")]
+)
+def test_json_that_can_just_be_read_is_refused_in_words(
+    client: TestClient, path: str, name: str, levels: int
+) -> None:
+    """It is a KB, and deeper than what walks it can go."""
+    body = f'{{"{name}": {"[" * levels}{"]" * levels}}}'
+    headers = {"Content-Type": "application/json"}
+
+    answer = client.post(path, content=body, headers=headers)
+    chinese = client.post(path, content=body, headers=headers | {"Accept-Language": "zh"})
+
+    assert answer.status_code == chinese.status_code == 422
+    assert len(answer.content) < 3000
+    assert ("nested" in answer.text) == ("嵌套" in chinese.text) == (path != "/v1/search")
+
+
 def test_a_public_server_makes_no_images(public: TestClient, registry: Registry) -> None:
     """Neither by its API nor by its pages, and nothing there leads to it."""
     with registry.sessions.begin() as session:

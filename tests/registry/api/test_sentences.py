@@ -21,7 +21,12 @@ from registry.api.pages.texts import TEXTS
 from registry.api.pages.words.said_in_answers import ANSWERS
 from registry.api.pages.words.said_of_files import FILES
 from registry.api.recipes import read_recipe
-from registry.errors import AdapterNotFoundError, EncoderUnreadableError, NoFolderError
+from registry.errors import (
+    AdapterNotFoundError,
+    EncoderUnreadableError,
+    FileNotKeptError,
+    NoFolderError,
+)
 from registry.fusion.errors import (
     ComfyUIMissingFilesError,
     CorruptAdapterError,
@@ -87,6 +92,12 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
     ("english", "chinese"),
     [
         (str(AdapterNotFoundError(7)), "没有编号为 7 的适配器。"),
+        (
+            str(FileNotKeptError("ab" * 32, None)),
+            "文件 abababababab… 已读取但没有保留（REGISTRY_KEEP_FILES）。要保留它，请设置 "
+            "REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS 中设置其基础模型），"
+            "再运行 `autolora refresh`。",
+        ),
         (
             "/x.st cannot be registered: x.st is no encoder's checkpoint: it is cut. Give a "
             "checkpoint of a weight encoder; REGISTRY_ENCODER_CHECKPOINT names those that a "

@@ -15,6 +15,7 @@ def said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("registry_port", "8123")
     monkeypatch.setenv("COLUMNS", "200")
     lines = ["REGISTRY_TOKEN=hush", "REGISTRY_URL=https://loras.example"]
+    lines += ["REGISTRY_COMFYUI_URL=http://ann:hush@gpu:8188"]
     Path(".env").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -23,6 +24,7 @@ def test_each_setting_has_its_value_and_source() -> None:
 
     assert len(answer) == len(Settings.model_fields)
     assert answer["REGISTRY_PORT"] == {"value": 8123, "source": "environment"}
+    assert answer["REGISTRY_COMFYUI_URL"]["value"] == "http://gpu:8188"
     assert answer["REGISTRY_URL"] == {"value": "https://loras.example", "source": ".env"}
     assert answer["REGISTRY_HOST"] == {"value": "127.0.0.1", "source": "default"}
 

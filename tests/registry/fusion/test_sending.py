@@ -86,9 +86,12 @@ def test_an_address_where_nothing_answers_is_named_without_its_login() -> None:
     [
         (httpx.Response(200, json={"detail": "hello"}), "no ComfyUI"),
         (httpx.Response(200, json=[1]), "no ComfyUI"),
+        (httpx.Response(200, json={"prompt_id": "\x1b[2J", "number": 1}), "no ComfyUI"),
+        (httpx.Response(200, json={"prompt_id": "7\n", "number": 1}), "no ComfyUI"),
         (httpx.Response(502, html="<p>bad gateway"), "status 502, and no JSON"),
         (httpx.Response(200, content=b"[" * 200_000), "no JSON"),
         (httpx.Response(200, content=b" " * (MOST_ANSWER_BYTES + 1)), "does not end"),
+        (httpx.Response(200, headers={"Content-Encoding": "gzip, gzip"}), "not asked for"),
         # It could lead anywhere.
         (httpx.Response(302, headers={"Location": "http://192.0.2.1/"}), "status 302"),
     ],

@@ -63,8 +63,12 @@ ANSWERS = (
         "无法生成图片：网格图需要 2 到 {n} 个适配器。",
     ),
     (
-        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side.",
-        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素。",
+        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side, with "
+        "{adapters} adapters; the recipe has {steps} steps, {pixels} pixels and {used} adapters. "
+        "`autolora --local fuse --recipe` draws it.",
+        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素，最多 {adapters} 个适配器；"
+        "该配方有 {steps} 步、{pixels} 像素和 {used} 个适配器。"
+        "可用 `autolora --local fuse --recipe` 生成。",
     ),
     ("{size} pixels: use multiples of {n}", "{size} 像素：宽和高须为 {n} 的倍数"),
     (
@@ -421,6 +425,14 @@ ANSWERS = (
         "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
         "中设置其基础模型），再运行 `autolora refresh`。",
     ),
+    (
+        "the file {sha256} was read and is not kept here (REGISTRY_KEEP_FILES). To have it here "
+        "set REGISTRY_KEEP_FILES=all, or =fusable with its base model in REGISTRY_BASE_MODELS, "
+        "and run `autolora refresh`.",
+        "文件 {sha256} 已读取但没有保留（REGISTRY_KEEP_FILES）。"
+        "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
+        "中设置其基础模型），再运行 `autolora refresh`。",
+    ),
     ("Pages of other sites may not ask here.", "不接受其他网站页面发来的请求。"),
     (
         "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
@@ -517,4 +529,5 @@ FAULTS = {
     "dict_type": "应为 JSON 对象",
     "model_type": "应为 JSON 对象",
     "model_attributes_type": "应为 JSON 对象",
+    "nested_too_deeply": "嵌套过深",
 }

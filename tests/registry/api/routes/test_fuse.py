@@ -91,6 +91,23 @@ def test_a_recipe_is_drawn_again_to_the_pixel(
     )
 
 
+def test_a_recipe_of_what_is_no_adapter_is_refused_in_words(
+    client: TestClient, drawing: Registry, tmp_path: Path
+) -> None:
+    """A blob may be a cover, and a hub's file a pickle that was refused."""
+    (tmp_path / "cover").write_bytes(b"no weights")
+    used = {"name": "Paper Fox", "sha256": drawing.blobs.put_file(tmp_path / "cover")}
+    base = {"name": "demo-flux-tiny", "backend": "demo", "files": {}}
+    recipe = recipe_json(
+        used, base=base, width=64, height=64, steps=1, mode="sum", gates_sha256=None
+    )
+
+    answer = client.post("/v1/recipes/draw", content=recipe)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith("adapter 'Paper Fox' cannot be fused: ")
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"{}", b"nothing", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0", b"{" * 10**5]
 )
@@ -101,14 +118,22 @@ def test_what_is_no_recipe_is_not_drawn(client: TestClient, sent: bytes) -> None
     assert "0x" not in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("values", [{"steps": 101}, {"width": 2064}])
+SIX_ADAPTERS = json.loads(recipe_json())["adapters"] * 6
+
+
+@pytest.mark.parametrize("values", [{"steps": 101}, {"width": 2064}, {"adapters": SIX_ADAPTERS}])
 def test_a_recipe_that_would_keep_the_server_busy_is_refused(
     client: TestClient, values: dict[str, Any]
 ) -> None:
-    answer = client.post("/v1/recipes/draw", content=recipe_json(**values))
+    recipe = recipe_json(**values)
+    answer = client.post("/v1/recipes/draw", content=recipe)
+    kept = client.post("/v1/images", json={"recipe": json.loads(recipe)})
+    chinese = client.post("/v1/recipes/draw", content=recipe, headers={"Accept-Language": "zh"})
 
-    assert answer.status_code == 422
+    assert answer.status_code == kept.status_code == 422
     assert "up to 100 steps and 2048 pixels" in answer.json()["detail"]
+    assert kept.json()["detail"] == answer.json()["detail"]
+    assert "最多 5 个适配器" in chinese.json()["detail"]
 
 
 def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:

@@ -1,8 +1,11 @@
 """Search by a picture over HTTP, and from the page."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -10,16 +13,16 @@ from PIL import Image
 from crawler.covers import MAX_BYTES, MAX_PIXELS
 from registry.api.admission import MOST_BODY_BYTES
 from registry.api.app import create_app
-from registry.api.deps import Places
-from registry.api.errors import UploadsBusyError
 from registry.api.schemas.fuse import RECIPE
-from registry.api.uploads import MOST_UPLOAD_BYTES
+from registry.api.uploads import MOST_PARTS, MOST_UPLOAD_BYTES, Uploads
 from registry.retrieval.errors import PictureError
 from registry.service import Registry
+from registry.token_scopes import TokenScope
 from tests.builders import add_adapter
 from tests.crawler.builders import image_bytes
 from tests.crawler.pictures.builders import encoded, opened, png, with_comment
 from tests.crawler.test_covers import bomb
+from tests.encoder.captions.vlm_server import GOOD, VlmServer
 from tests.registry.retrieval.test_near_covers import add_cover
 
 SHA = "ab" * 32
@@ -258,6 +261,46 @@ def test_a_picture_inside_a_form_is_taken_whole(client: TestClient, ink: int) ->
     assert [result["adapter"]["id"] for result in answer.json()["results"]] == [ink]
 
 
+def test_of_a_form_a_few_parts_are_looked_at(client: TestClient, ink: int) -> None:
+    """Each byte of millions of parts would be walked while nobody else is answered."""
+    picture = ("picture", ("a.png", png(parameters=PARAMETERS), "image/png"))
+    word = ("comment", (None, "hello"))
+
+    taken = client.post("/v1/search/picture", files=[word] * (MOST_PARTS - 1) + [picture])
+    refused = client.post("/v1/search/picture", files=[word] * MOST_PARTS + [picture])
+
+    assert (taken.status_code, refused.status_code) == (200, 400)
+
+
+@pytest.fixture
+def described(registry: Registry, vlm: VlmServer) -> Registry:
+    """One whose pictures a vision model describes."""
+    registry.settings.caption_endpoint = vlm.url
+    registry.settings.caption_model = "qwen3-vl"
+    return registry
+
+
+def test_visitors_do_not_spend_the_vision_model(described: Registry, vlm: VlmServer) -> None:
+    described.settings.public_read = True
+    with TestClient(create_app(described), base_url="http://127.0.0.1") as client:
+        answer = send(client, png())
+        page = client.post("/picture", files={"picture": ("a.png", png(), "image/png")})
+
+    assert (answer.status_code, page.status_code) == (200, 200)
+    assert vlm.requests == []
+
+
+def test_a_picture_that_is_described_counts_as_an_image(described: Registry) -> None:
+    described.settings.require_tokens, described.settings.images_per_minute = True, 1
+    token = described.create_token("ann", [TokenScope.READ])
+    with TestClient(create_app(described), base_url="http://127.0.0.1") as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        first, second = send(client, png()), send(client, png())
+
+    assert (first.status_code, first.json()["description"]) == (200, GOOD["medium"])
+    assert second.status_code == 429
+
+
 def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
     operation = client.get("/v1/openapi.json").json()["paths"]["/v1/search/picture"]["post"]
 
@@ -268,11 +311,40 @@ def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
 def test_too_many_pictures_at_once_are_asked_to_come_back(registry: Registry) -> None:
     app = create_app(registry)
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        app.state.uploads = Places(0, wait_seconds=0.01, error=UploadsBusyError)
+        app.state.uploads = Uploads(limited=False, most=0, wait_seconds=0.01)
         answer = send(client, png())
 
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert "too many pictures" in answer.json()["detail"]
+
+
+def test_who_sends_slowly_leaves_places_to_others(registry: Registry) -> None:
+    """A picture may take more than an hour, and four places are all that there are."""
+    registry.settings.public_read = True
+    app = create_app(registry)
+    app.state.uploads = Uploads(limited=True, most=2, most_each=1, wait_seconds=0.01)
+
+    def sent_from(address: str, picture: bytes | AsyncIterator[bytes]) -> Any:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        client = httpx.AsyncClient(transport=transport, base_url="http://192.0.2.7")
+        return client.post("/v1/search/picture", content=picture)
+
+    async def statuses() -> list[int]:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            begun.set()
+            await ended.wait()
+            yield png()
+
+        first = asyncio.create_task(sent_from("192.0.2.8", slow()))
+        await begun.wait()
+        meanwhile = [await sent_from(f"192.0.2.{n}", png()) for n in (8, 9)]
+        ended.set()
+        answers = [*meanwhile, await first, await sent_from("192.0.2.8", png())]
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(statuses()) == [503, 200, 200, 200]
 
 
 def test_who_may_only_read_may_search_by_a_picture(registry: Registry, ink: int) -> None:

@@ -293,6 +293,24 @@ def test_a_file_that_is_not_here(client: TestClient, registry: Registry) -> None
     assert "the blob store has no" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("page_url", "is_told"),
+    [("https://civitai.com/models/7", True), ("file:///home/ann/private/me.safetensors", False)],
+)
+def test_a_file_that_is_not_kept_is_told_of_without_folders_of_this_machine(
+    client: TestClient, registry: Registry, page_url: str, is_told: bool
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, page_url=page_url)
+        session.get_one(File, adapter.file_sha256).state = "dropped"
+
+    answer = client.get(f"/v1/adapters/{adapter.id}/file")
+
+    assert answer.status_code == 404
+    assert "not kept here" in answer.json()["detail"]
+    assert (page_url in answer.json()["detail"]) == is_told
+
+
 def test_runs_are_listed_newest_first(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         for state in ("done", "failed"):
