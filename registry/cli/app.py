@@ -19,9 +19,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from registry.connection import own_version
+        from importlib.metadata import version
 
-        typer.echo(f"autolora {own_version()}")
+        typer.echo(f"autolora {version('autolora-registry')}")
         raise typer.Exit
 
 
