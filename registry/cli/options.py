@@ -15,7 +15,6 @@ from typing import (
     TypedDict,
     TypeVar,
     cast,
-    get_args,
     get_type_hints,
 )
 
@@ -24,13 +23,13 @@ import typer
 from crawler.disk import is_folder
 from crawler.whole_file import check_writable
 from registry.cli.errors import UsageError
-from registry.fusion.options import Mode as FusionMode
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
 
 if TYPE_CHECKING:
     from registry.config import Settings
     from registry.fusion.options import DrawingOptions as Drawn
+    from registry.fusion.options import Mode as FusionMode
 
 Chosen = TypeVar("Chosen", bound=str)
 # Ids are as large as PostgreSQL's bigint.
@@ -292,8 +291,10 @@ class ModeOptions(DrawingOptions):
     mode: Mode = None
 
     @property
-    def parsed_mode(self) -> FusionMode | None:
-        return None if self.mode is None else choice("--mode", self.mode, get_args(FusionMode))
+    def parsed_mode(self) -> "FusionMode | None":
+        from registry.fusion.options import MODES
+
+        return None if self.mode is None else choice("--mode", self.mode, MODES)
 
 
 @dataclass(frozen=True, slots=True)

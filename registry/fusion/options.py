@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 # What guidance leads away from: the base with the adapters in it, or the base alone.
 GuideFrom = Literal["fused", "base"]
 # Other programs that a recipe can be written for; "comfyui-api" is what ComfyUI runs rather than
