@@ -16,30 +16,47 @@ from registry.text.word_segmentation import words_asked
 _GOES_ON = (
     "but", "with", "in", "on", "at", "as", "by", "for", "from", "under", "over", "behind", "who",
     "which", "that", "is", "are", "and", "or", "nor", "not", "no", "without", "except", "only",
-    "please", "of[ ]+(?:an?|the)",
+    "please", "pls", "plz", "thanks", "thx", "of[ ]+(?:an?|the)",
 )  # fmt: skip
-# Things that people often want an image without, who set no comma before "no" then.
+# Things that people often want an image without, who set no comma before "no" then, nor behind it.
 _OFTEN_UNWANTED = (
     "backgrounds?", "texts?", "words?", "letters?", "lettering", "watermarks?", "signatures?",
     "logos?", "people", "humans?", "persons?", "faces?", "borders?", "frames?", "shadows?",
-    "shading", "outlines?", "colou?rs?", "glasses", "hats?", "nsfw", "nudity",
+    "shading", "outlines?", "colou?rs?", "glasses", "hats?", "nsfw", "nudity", "makeup", "beards?",
+    "headphones", "clothes",
+)  # fmt: skip
+# What may follow one of them and is no other thing: a face mask, a text box, people around.
+_OF_THEM = (
+    "bubbles?", "box(?:es)?", "overlays?", "effects?", "masks?", "paint", "tattoos?", "marks?",
+    "blur", "noise", "clutter", "objects?", "characters?", "details?", "elements?", "figures?",
+    "puppets?", "bleeding", "around", "anywhere", "visible", "whatsoever",
+)  # fmt: skip
+# Titles of which the first word says nothing of the kind.
+_TITLES = (
+    "game[ ]no[ ]life", "guns[ ]life", "longer[ ]human", "man['’]?s[ ]sky", "more[ ]heroes",
+    "country[ ]for", "time[ ]to[ ]die", "way[ ]home",
 )  # fmt: skip
 _FILLERS = (
     "an?", "the", "any", "in", "as", "like", "have", "having", "being", "look", "looking", "show",
-    "showing", "contain", "containing",
+    "showing", "contain", "containing", "want", "need", "wearing",
 )  # fmt: skip
 _WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+"
-_THING = rf"{_WORD}(?:[ ]+{_WORD}){{0,3}}"
+_OFTEN = rf"(?:{'|'.join(_OFTEN_UNWANTED)})(?![\w'’-])"
+_ENDS_SO = rf"{_OFTEN}(?:[ ]+(?:{'|'.join((*_OFTEN_UNWANTED, *_OF_THEM))})(?![\w'’-]))*"
+_THING = rf"(?:(?:{_WORD}[ ]+){{0,3}}?{_ENDS_SO}|{_WORD}(?:[ ]+{_WORD}){{0,3}})"
 # "without a hat or glasses", "no text and watermark", but "no hat and a dog".
 _THINGS = rf"{_THING}(?:(?:[ ]*,)?[ ]+(?:or|nor|and(?![ ]+(?:an?|the)\b))[ ]+{_THING})*"
 _ENGLISH = re.compile(
     rf"""(?:[ ]?[,;:(][ ]?|[ ])
-    (?:(?:but|and|that|which|who|it|they)[ ]){{0,2}}
+    (?:(?:but|and|that|which|who|it|they|i)[ ]){{0,2}}
     (?:
-        (?:(?:is|are|do|does|has|have)[ ])?not(?![ ](?:only|just|safe|for|yet|so|all)\b)
+        (?:(?:is|are|do|does|has|have)[ ])?(?<!forget[ ]me[ ])(?<!touch[ ]me[ ])
+        not(?![ ](?:only|just|safe|for|yet|so|all)\b)
       | (?:is|are|do|does|has|have)n['’]?t
-      | (?:(?<=[,;:(])|(?<=[,;:(][ ])|(?<=\bbut[ ])|(?<=\band[ ])|(?:with|has|have)[ ])no
-      | no(?=[ ](?:{"|".join(_OFTEN_UNWANTED)})\b)
+      | (?:(?<=[,;:(])|(?<=[,;:(][ ])|(?<=\bbut[ ])|(?<=\band[ ])|(?:with|has|have)[ ])
+        no(?![ ](?:{"|".join(_TITLES)})\b)
+        # No-Face is a spirit.
+      | no(?=[ ](?!face\b){_OFTEN})
       | without | w/o | except(?:[ ]for)? | excluding | instead[ ]of | rather[ ]than
     )[ ]
     (?:(?:{"|".join(_FILLERS)})[ ]){{0,4}}
