@@ -3,14 +3,20 @@
 People talk to a search as to each other, and what they ask with lies far from captions: of 162
 captions of 54 things that are asked for in Chinese, English ones of the same thing come first for
 97 %, and for 87 % as `帮我找一个能画…的模型`. English questions lose nothing so (94 %, and 94 % as
-`I want a picture of …`), and stay as they are.
+`I want a picture of …`), and stay as they are. Only among the words that are looked for, each of
+which an adapter would have to have, those that ask have no place in either language.
 """
 
 import re
 
 from encoder.chinese import simplified
 from registry.text.labels import without_labels
-from registry.text.word_segmentation import chinese_tokens
+from registry.text.word_segmentation import (
+    QueryWord,
+    chinese_tokens,
+    query_words,
+    words_said_of_all,
+)
 
 # Each by itself tells a request: 我 alone is also of 我的世界, and 求 of 求婚.
 _CHINESE_OPENING = re.compile(
@@ -37,6 +43,33 @@ _CHINESE_CLOSING = re.compile(
 )
 _MARKS = " ,，:：？?。.！!~～、"
 
+# What people ask with in English, by itself a word of titles: Show by Rock, Need for Speed.
+_ENGLISH_OPENING = re.compile(
+    r"""\A\W*(?:(?:
+        (?:please|pls|plz)(?=\W+(?:find|show|give|get|recommend|suggest|help)\b)
+      | (?:can|could|would)\ (?:you|someone|anyone)
+      | (?:find|show|give|get|recommend|suggest)\ (?:me|us)
+      | (?:find|recommend|suggest)(?=\ (?:an?|some|any)\b) | help\ (?:me|us)(?:\ find)?
+      | (?:i|we)(?:['’]?[md]|\ (?:am|do|would|really))?\ (?:need|want|like|looking\ for)
+      | (?:need|want|looking\ for)(?=\ (?:an?|some|any)\b)
+      | (?:any|some)(?:one|body)\ (?:have|has|know|knows|got) | got(?=\ any\b)
+      | any | (?<=any\ )(?:good|nice) | (?:good|nice|best)(?=.{0,80}\bloras?\b)
+      | (?:what['’]?s|(?:what|which)(?:\ loras?)?\ (?:is|are))\ (?:the\ )?(?:best|good)
+      | (?:an?|the|some|does|do|has|have|is|are|can|there|what|which|who
+        |loras?|to|that|for|of)
+    )(?![^\s,;:!?])\W*)+""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ENGLISH_CLOSING = re.compile(
+    r"(?:\b(?:please|pls|plz|thanks|thx|thank you)\b\W*){1,3}$|\b(?:pls|plz|thx)\b", re.IGNORECASE
+)
+# Faces and hands that people add to what they ask, but for those of cats, monkeys, robots, cowboys
+# and clowns.
+_GESTURES = re.compile(
+    "[\U0001f446-\U0001f44f\U0001f600-\U0001f637\U0001f641-\U0001f647\U0001f64b-\U0001f64f"
+    "\U0001f910-\U0001f915\U0001f917-\U0001f91f\U0001f922-\U0001f92f\U0001f970-\U0001f97a]"
+)
+
 
 def what_is_asked(text: str) -> str:
     """Return `text` without the words that only ask, where it is a request; else as it is.
@@ -61,3 +94,14 @@ def _after_asking(text: str) -> str:
         if token.strip() and token.lower() not in _CHINESE_BETWEEN and not able:
             return "".join(tokens[place:])
     return ""
+
+
+def words_asked(text: str) -> list[QueryWord]:
+    """Return the distinct words to look for, without those that only ask, where others are left.
+
+    Where nothing is asked for but what could be said of every adapter, that: whoever types "loras"
+    alone means the word.
+    """
+    rest = _ENGLISH_OPENING.sub("", _GESTURES.sub(" ", text))
+    rest = _ENGLISH_CLOSING.sub("", rest)
+    return query_words(rest) or query_words(text) or words_said_of_all(text)

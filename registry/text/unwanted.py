@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from encoder.chinese import HAN
-from registry.text.word_segmentation import words_asked
+from registry.text.request_frames import words_asked
 
 # What ends a thing that is not wanted: a question goes on with what is.
 _GOES_ON = (

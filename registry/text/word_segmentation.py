@@ -99,12 +99,9 @@ def query_words(text: str) -> list[QueryWord]:
     return [word for word in _distinct(text) if word.text not in STOP_WORDS][:MOST_WORDS]
 
 
-def words_asked(text: str) -> list[QueryWord]:
-    """Return the same; where nothing else is asked for, words that could be said of every adapter.
-
-    Whoever types "loras" alone means the word.
-    """
-    return query_words(text) or [word for word in _distinct(text) if word.text in SAID_OF_ALL]
+def words_said_of_all(text: str) -> list[QueryWord]:
+    """Return the words of a text that could be said of every adapter."""
+    return [word for word in _distinct(text) if word.text in SAID_OF_ALL]
 
 
 def _distinct(text: str) -> list[QueryWord]:
@@ -142,9 +139,10 @@ def _words(run: str) -> list[tuple[str, float]]:
 def singular(word: str) -> str:
     """Take a plural's s away (Harman's S stemmer, JASIS 1991): cats = cat, glass stays.
 
-    A stemmer that takes more would also cut trigger words, which are names.
+    So does "does", which would be a doe. A stemmer that takes more would also cut trigger words,
+    which are names.
     """
-    if len(word) < 4 or not word.endswith("s"):
+    if len(word) < 4 or not word.endswith("s") or word in STOP_WORDS:
         return word
     if word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y"

@@ -255,6 +255,18 @@ def test_scores_are_shares_of_the_question(session: Session) -> None:
     assert 0 < scores[1] < 0.5
 
 
+@pytest.mark.parametrize(
+    "asked", ["find me a fox", "which lora does a fox", "any good fox lora? 🙏"]
+)
+def test_words_that_only_ask_take_no_share_of_a_question(session: Session, asked: str) -> None:
+    fox = add_written(session, "Fox")
+    add_written(session, "A doe", description="It does good")
+
+    [match] = matching_adapters(session, asked, filters=ANY, limit=10)
+
+    assert (match.adapter_id, match.score) == (fox.id, 1.0)
+
+
 @pytest.mark.parametrize("asked", ["", "the of 的", "!?%_\\'\"", "\x00", "cat & | ! ( <-> :*"])
 def test_odd_questions_find_nothing_and_break_nothing(session: Session, asked: str) -> None:
     """The box takes anything, tsquery operators and LIKE wildcards included."""
