@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from encoder.chinese import HAN
+from encoder.chinese import UNSPACED
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.resembling import Resembling
 from registry.retrieval.splitting import split
@@ -19,9 +19,8 @@ from registry.retrieval.strangers import strangers_of
 from registry.text.translations import is_english
 from registry.text.word_segmentation import query_words
 
-# A word of letters that stands beside a script without spaces is one by itself: gihbli风格的猫.
-_UNSPACED = rf"{HAN}\u3040-\u30ff\uac00-\ud7a3"
-_QUOTED_OR_WORD = re.compile(rf"\"[^\"]*\"|“[^”]*”|[^\W\d_{_UNSPACED}]+")
+# Of `gihbli风格的猫` only gihbli.
+_QUOTED_OR_WORD = re.compile(rf"\"[^\"]*\"|“[^”]*”|[^\W\d_{UNSPACED}]+")
 
 
 class _Slip(NamedTuple):
