@@ -83,6 +83,26 @@ def test_query_words_leave_out_what_says_nothing() -> None:
     assert query_words("which does") == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("hand drawn", "hand drawn"),
+        ("one piece", "one piece"),
+        ("One Punch Man", "one punch man"),
+        ("ready player one", "ready player one"),
+        ("z image turbo", "z image turbo"),
+        ("a picture book of foxes", "picture book foxe"),
+        ("a hand and a fox drawn", "hand fox"),
+        ("one cat", "cat"),
+        ("the best one", "best"),
+        ("an image of a cat", "cat"),
+        ("a picture of one fox", "fox"),
+    ],
+)
+def test_what_says_nothing_is_asked_for_where_it_makes_a_name(asked: str, words: str) -> None:
+    assert " ".join(word.text for word in query_words(asked)) == words
+
+
 def test_query_words_are_distinct_and_few() -> None:
     """A page pasted into the search box must not become a thousand index probes."""
     assert [word.text for word in query_words("cat Cat cat_dog")] == ["cat", "catdog", "dog"]
