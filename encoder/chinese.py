@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# And kana and hangul: scripts beside which people write Latin words without a space.
+UNSPACED = rf"{HAN}\u3040-\u30ff\uac00-\ud7a3"
 _HAS_HAN = re.compile(f"[{HAN}]")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from encoder.chinese import UNSPACED
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.resembling import Resembling
 from registry.retrieval.splitting import split
@@ -18,7 +19,8 @@ from registry.retrieval.strangers import strangers_of
 from registry.text.translations import is_english
 from registry.text.word_segmentation import query_words
 
-_QUOTED_OR_WORD = re.compile(r"\"[^\"]*\"|“[^”]*”|[^\W\d_]+")
+# Of `gihbli风格的猫` only gihbli.
+_QUOTED_OR_WORD = re.compile(rf"\"[^\"]*\"|“[^”]*”|[^\W\d_{UNSPACED}]+")
 
 
 class _Slip(NamedTuple):

@@ -9,8 +9,7 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.statements import bigints, prepare, rows
 from registry.retrieval.words import Left
 from registry.text.equal_spellings import equal_spellings
-from registry.text.request_frames import what_is_asked
-from registry.text.word_segmentation import words_asked
+from registry.text.request_frames import what_is_asked, words_asked
 
 
 def literal_adapters(

@@ -22,9 +22,16 @@ from registry.text.pointers import (
     read_pointers,
     without_spans,
 )
+from registry.text.request_frames import what_is_asked, words_asked
+from registry.text.word_segmentation import SAID_OF_ALL
 
 # The adapters of one page, or with one and the same file.
 MOST_EACH = 50
+# What is said of what is pointed to, and says nothing of what it is like.
+_POINTING = frozenset((
+    "similar", "same", "more", "anything", "look", "style", "thank", "thx",
+    "类似", "相似", "一样", "差不多", "同款", "求", "这种", "那种", "风格", "谢谢",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,14 @@ def find_pointed(session: Session, text: str, *, filters: Filters) -> Pointed | 
         names |= found[pointer]
     if not names:
         return None
-    return Pointed(list(names), without_spans(text, spans) or next(iter(names.values())))
+    rest = without_spans(text, spans)
+    return Pointed(list(names), rest if _says_more(rest) else next(iter(names.values())))
+
+
+def _says_more(rest: str) -> bool:
+    """Whether the rest of a question says what to rank others by: `something like …` does not."""
+    words = words_asked(what_is_asked(rest))
+    return any(word.weight == 1.0 and word.text not in _POINTING | SAID_OF_ALL for word in words)
 
 
 def _look_up(

@@ -36,8 +36,9 @@ from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
+from registry.text.request_frames import words_asked
 from registry.text.translations import is_ordinary, translations
-from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
+from registry.text.word_segmentation import IS_HAN, QueryWord
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has

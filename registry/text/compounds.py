@@ -19,6 +19,7 @@ _COMPOUNDS = {
         "exposure": "double",
         "fantasy": "dark",
         "fi": "sci",
+        "image": "z",
         "motion": "stop",
         "painting": "oil",
         "poly": "low",
@@ -46,7 +47,7 @@ def joined_words(words: Sequence[QueryWord]) -> list[tuple[str, str, str]]:
         (first.text, second.text, singular(first.text + second.text))
         for first, second in pairwise(words)
         if first.weight == second.weight == 1.0
-        and _may_join(first.text)
+        and (_may_join(first.text) or first.text + second.text in _COMPOUNDS)
         and _may_join(second.text)
         and len(first.text) + len(second.text) <= LONGEST
     ]

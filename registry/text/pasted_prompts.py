@@ -5,16 +5,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crawler.hub_text import without_calls
+from encoder.chinese import HAN
 from registry.text.hub_prompts import clean_prompt
 
 if TYPE_CHECKING:
     from crawler.pictures.adapters import NamedAdapter
 
-# `(blue sky:1.2)`: nobody describes pictures so.
-_WEIGHT = re.compile(r"[(\[][^()\[\]:]{1,200}:\s*-?(?:\d+(?:\.\d*)?|\.\d+)\s*[)\]]")
+# `(blue sky:1.2)`, Midjourney's options, scores, wildcards, and seams where not all is in capitals:
+# nobody describes pictures so.
+_SIGNS = re.compile(
+    rf"""
+    [(\[](?:[^()\[\]:\\]|\\.|:(?=[^\W\d])){{1,200}}:\s*-?(?:\d+(?:\.\d*)?|\.\d+)\s*[)\]]
+    | \s--(?:ar|no|v|niji|s|style|stylize|seed|chaos|iw|q|tile|raw|sref|cref)(?!\S)
+    | \bscore_\d | (?<!\w)__[\w/*-]{{1,60}}__(?!\w)
+    | (?<=[a-z,.){HAN}]\s)BREAK(?=\s+[a-z(<{HAN}])
+    """,
+    re.VERBOSE,
+)
+# Midjourney's way to say what is not wanted, up to the next option.
+_NO = re.compile(r"\s--no\s+(?!--)(.+?)(?=\s--[a-z]|\n|$)")
 # Where what web UIs write down of a picture goes on behind its prompt: on a line of its own, unless
 # it was pasted where there is but one.
-_SETTINGS = re.compile(r"\s(?:Negative prompt:|Steps: ?\d)")
+_SETTINGS = re.compile(
+    r"\s(?:(?i:negative prompt) ?:|Steps: ?\d)|(?:反向|负面|负向)(?:提示词|提示|词) ?[:：]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +63,16 @@ class PastedPrompt:
 
         One that says nothing but which adapters it calls for is their names.
         """
-        if not (self.called or self.settings or _WEIGHT.search(self.text)):
+        if not (self.called or self.settings or _SIGNS.search(self.text)):
             return self.text
-        return clean_prompt(self.text) or " ".join(self.called_names) or self.text
+        plain = _NO.sub(_without, self.text)
+        return clean_prompt(plain) or " ".join(self.called_names) or self.text
+
+
+def _without(unwanted: re.Match[str]) -> str:
+    return "".join(
+        f", without {thing.strip()}" for thing in unwanted[1].split(",") if thing.strip()
+    )
 
 
 def read_pasted(text: str) -> PastedPrompt:

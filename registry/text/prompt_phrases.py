@@ -6,10 +6,11 @@ offered together, and what is found for each decides.
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from encoder.chinese import HAN
 from registry.text.hub_prompts import clean_prompt
-from registry.text.word_segmentation import STOP_WORDS, query_words
+from registry.text.word_segmentation import chinese_tokens, query_words
 
 # What stands before how something is drawn, and all that stands between two things of a prompt.
 ENGLISH_HOW = (
@@ -37,13 +38,22 @@ _SEAMS = re.compile(
     rf"|^(?:用|以|在)(?=[{HAN}])",
     re.IGNORECASE,
 )
-# What asks for a picture and names nothing in it.
-_FILLERS = re.compile(
-    r"^(?:(?:please|draw|paint|make|create|show|give|generate|me|a|an|the|some|one|of|"
-    r"picture|image|drawing|painting|illustration|icon|photo)\s+)+"
-    r"|^(?:请|帮我|给我|画|生成|一张|一幅|一个|一只|一朵|一份|图片|图)+",
+# What asks for a picture and names nothing in it. A picture frame and a paint splash are things.
+_PICTURES = ("picture", "image", "drawing", "painting", "illustration", "icon", "photo")
+_ENGLISH_FILLERS = re.compile(
+    r"^(?:(?:please|draw|make|create|generate|me|a|an|the|(?<=\s)some|of"
+    r"|(?:paint|show|give)(?=\s+(?:me|an?|the|some)\b)"
+    rf"|(?:{'|'.join(_PICTURES)})(?=\s+of\b))\s+)+",
     re.IGNORECASE,
 )
+_CHINESE_COUNT = re.compile("一[张幅个只朵份]")
+_CHINESE_FILLERS = re.compile(f"(?:请|帮我|给我|画|生成|图片|{_CHINESE_COUNT.pattern})+")
+_NAME_NOTHING = re.compile(
+    rf"^(?:(?:please|draw|paint|make|create|show|give|generate|me|a|an|the|some|one|of"
+    rf"|{'|'.join(_PICTURES)})\s+)+",
+    re.IGNORECASE,
+)
+_NAME_NOTHING_IN_CHINESE = frozenset(["帮", "生成", "一朵", "一份"])
 # Every run of parts is searched for: 6 parts and runs of up to 3 are 15 questions.
 MOST_PARTS = 6
 LONGEST_RUN = 3
@@ -99,10 +109,19 @@ def _is_part(text: str) -> bool:
 
 def without_filler(text: str) -> str:
     """Return a text without words that only ask for a picture, unless it has no others."""
-    return _FILLERS.sub("", text) or text
+    if fillers := _CHINESE_FILLERS.match(text):
+        return text[_last_seam(text, fillers.end()) :] or text
+    return _ENGLISH_FILLERS.sub("", text) or text
+
+
+def _last_seam(text: str, most: int) -> int:
+    """Return where the last word of a Chinese text ends by `most`: 画 of 画家 is no word."""
+    # The dictionary has 一个床, but it is one bed.
+    ends = accumulate(map(len, chinese_tokens(_CHINESE_COUNT.sub("，，", text))))
+    return max(takewhile(lambda end: end <= most, ends), default=0)
 
 
 def says_something(text: str) -> bool:
     """Tell whether a text has a word of its own."""
-    words = query_words(_FILLERS.sub("", text.strip() + " "))
-    return any(word.text not in STOP_WORDS for word in words)
+    words = query_words(_NAME_NOTHING.sub("", text.strip() + " "))
+    return any(word.weight == 1.0 and word.text not in _NAME_NOTHING_IN_CHINESE for word in words)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, repeat
+from itertools import groupby, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ ENGLISH_STOP_WORDS = """
 # What could be said of every adapter; alone they are names, or parts of some.
 SAID_OF_ALL = frozenset(["lora", "image", "picture", "draw", "drawn", "画", "图", "图片"])
 STOP_WORDS = SAID_OF_ALL.union(CHINESE_STOP_WORDS.split(), ENGLISH_STOP_WORDS.split())
+# Neighbours of which one says nothing without the other.
+SAID_TOGETHER = frozenset([
+    ("hand", "drawn"), ("picture", "book"), ("z", "image"), ("one", "piece"), ("one", "punch"),
+    ("player", "one"), ("formula", "one"), ("rogue", "one"), ("force", "one"),
+])  # fmt: skip
 # A prompt of a page is cut here: every word is a probe of two indexes.
 MOST_WORDS = 64
 # The characters of a Chinese word find 猫 for 小猫, the parts of `icecat_v2` find `icecat`;
@@ -96,15 +101,16 @@ def as_one_word(words: Iterable["QueryWord"]) -> str:
 
 def query_words(text: str) -> list[QueryWord]:
     """Return the distinct words to look for, in order, without those that say nothing."""
-    return [word for word in _distinct(text) if word.text not in STOP_WORDS][:MOST_WORDS]
+    words = _distinct(text)
+    pairs = pairwise(word.text for word in words)
+    together = {word for pair in pairs if pair in SAID_TOGETHER for word in pair}
+    said = STOP_WORDS - together
+    return [word for word in words if word.text not in said][:MOST_WORDS]
 
 
-def words_asked(text: str) -> list[QueryWord]:
-    """Return the same; where nothing else is asked for, words that could be said of every adapter.
-
-    Whoever types "loras" alone means the word.
-    """
-    return query_words(text) or [word for word in _distinct(text) if word.text in SAID_OF_ALL]
+def words_said_of_all(text: str) -> list[QueryWord]:
+    """Return the words of a text that could be said of every adapter."""
+    return [word for word in _distinct(text) if word.text in SAID_OF_ALL]
 
 
 def _distinct(text: str) -> list[QueryWord]:
@@ -142,9 +148,10 @@ def _words(run: str) -> list[tuple[str, float]]:
 def singular(word: str) -> str:
     """Take a plural's s away (Harman's S stemmer, JASIS 1991): cats = cat, glass stays.
 
-    A stemmer that takes more would also cut trigger words, which are names.
+    So does "does", which would be a doe. A stemmer that takes more would also cut trigger words,
+    which are names.
     """
-    if len(word) < 4 or not word.endswith("s"):
+    if len(word) < 4 or not word.endswith("s") or word in STOP_WORDS:
         return word
     if word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y"

@@ -43,6 +43,18 @@ def test_a_misspelt_word_is_put_right(
     assert meant[:5] in page.results[0].card.name.lower()
 
 
+@pytest.mark.parametrize("asked", ["gradiant背景海报", "水彩gradiant"])
+def test_a_misspelt_word_is_put_right_where_no_space_parts_it_from_another_script(
+    registry: Registry, asked: str
+) -> None:
+    green, _ = add_named(registry, "Green Gradient", "Silhouette of a bird")
+
+    page = registry.search(asked)
+
+    assert "“gradiant”: read as “gradient”" in page.notes[-1]
+    assert page.results[0].card.id == green
+
+
 def test_misspelt_words_are_put_right_beside_adapters(registry: Registry) -> None:
     """Of what is wanted and of what is not; pages that follow are of the same question."""
     green, blue, _, mammals = add_named(
@@ -113,3 +125,20 @@ def test_words_are_put_right_where_they_stand() -> None:
     text = 'a Yelow sun, yelow sea and "yelow"'
 
     assert put_right(text, {"yelow": "yellow"}) == 'a Yelow sun, yellow sea and "yelow"'
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("gihbli风格的猫", "ghibli风格的猫"),
+        ("水彩gihbli，猫", "水彩ghibli，猫"),
+        ("gihbliスタイル", "ghibliスタイル"),
+        ("gihbli스타일", "ghibli스타일"),
+        ("“gihbli风格”", "“gihbli风格”"),
+        ("gihblis风格", "gihblis风格"),
+    ],
+)
+def test_what_is_written_without_a_space_beside_a_misspelt_word_stays(
+    asked: str, meant: str
+) -> None:
+    assert put_right(asked, {"gihbli": "ghibli"}) == meant

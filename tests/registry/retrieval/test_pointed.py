@@ -125,6 +125,38 @@ def test_where_nothing_else_is_said_the_name_of_what_was_found_is_asked_for(
         assert rest(session, asked) == "Red Fox"
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "something like {}",
+        "find me more loras like {} please",
+        "anything similar to {}? thanks",
+        "in the same style as {}",
+        "求类似 {} 的lora",
+        "有没有类似{}的？谢谢",
+        "和 {} 一样的风格",
+    ],
+)
+def test_words_that_only_point_rank_nothing(session: Session, asked: str) -> None:
+    add(session, file_sha256=SHA)
+
+    assert rest(session, asked.format(f'"{SHA[:10]}"')) == "Red Fox"
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("like {}, but neon", "like , but neon"),
+        ("求类似 {} 的霓虹", "求类似 的霓虹"),
+        ("the style of a fox {}", "the style of a fox"),
+    ],
+)
+def test_what_says_more_ranks_the_rest(session: Session, asked: str, left: str) -> None:
+    add(session, file_sha256=SHA)
+
+    assert rest(session, asked.format(f'"{SHA[:10]}"')) == left
+
+
 def test_several_are_found_in_the_order_of_their_kinds(session: Session) -> None:
     hashed = add(session, file_sha256=SHA)
     page = add(session, repo="ann/foxes")

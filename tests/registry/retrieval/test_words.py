@@ -1,5 +1,6 @@
 """What people wrote about an adapter, against real PostgreSQL."""
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -187,6 +188,27 @@ def test_words_find_each_other_joined_and_apart(session: Session, name: str, ask
     assert matches[0].score == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("Z Image Turbo", "Z-Image-Turbo", "z_image turbo", "zimage turbo"),
+        ("Hand drawn", "hand-drawn", "HandDrawn", "handdrawn"),
+        ("One Piece", "one-piece", "OnePiece"),
+    ],
+)
+def test_names_of_words_that_say_nothing_find_each_other(
+    session: Session, spellings: Sequence[str]
+) -> None:
+    named = [add_written(session, name).id for name in spellings]
+    add_written(session, "Turbo hand piece")
+
+    for asked in spellings[:2]:
+        matches = matching_adapters(session, asked, filters=ANY, limit=5)
+
+        assert {match.adapter_id for match in matches[: len(named)]} == {*named}, asked
+        assert matches[0].score == pytest.approx(1)
+
+
 def test_halves_of_a_word_count_less_than_a_typo_where_they_are_no_name(session: Session) -> None:
     typo = add_written(session, "Pixelartz")
     halves = add_written(session, "Fox", description="an art of one pixel")
@@ -253,6 +275,18 @@ def test_scores_are_shares_of_the_question(session: Session) -> None:
 
     assert scores[0] == pytest.approx(1.0)
     assert 0 < scores[1] < 0.5
+
+
+@pytest.mark.parametrize(
+    "asked", ["find me a fox", "which lora does a fox", "any good fox lora? 🙏"]
+)
+def test_words_that_only_ask_take_no_share_of_a_question(session: Session, asked: str) -> None:
+    fox = add_written(session, "Fox")
+    add_written(session, "A doe", description="It does good")
+
+    [match] = matching_adapters(session, asked, filters=ANY, limit=10)
+
+    assert (match.adapter_id, match.score) == (fox.id, 1.0)
 
 
 @pytest.mark.parametrize("asked", ["", "the of 的", "!?%_\\'\"", "\x00", "cat & | ! ( <-> :*"])

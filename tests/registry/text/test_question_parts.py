@@ -13,6 +13,8 @@ from registry.text.question_parts import MOST_PARTS, parts_of
         ("a fox in the style of Hokusai", ["fox", "Hokusai"]),
         ("把秒表画成：深色填满的形状", ["把秒表", "深色填满的形状"]),
         ("水墨画，马", ["水墨画", "马"]),
+        ("图标，一只马", ["图标", "马"]),
+        ("one piece: a photo of luffy", ["one piece", "luffy"]),
     ],
 )
 def test_what_and_how_are_parts(question: str, parts: list[str]) -> None:

@@ -13,7 +13,6 @@ from registry.text.word_segmentation import (
     QueryWord,
     query_words,
     segment,
-    words_asked,
 )
 
 
@@ -30,6 +29,7 @@ from registry.text.word_segmentation import (
         ("it's a 3D café", "its a 3d café cafe"),
         ("zx_foxstyle", "zxfoxstyle foxstyle"),
         ("Cats berries glass lens octopus", "cat berry glass len octopus"),
+        ("does this have a doe", "does this have a doe"),
         ("  \n!?<>", ""),
     ],
 )
@@ -80,6 +80,27 @@ def test_query_words_leave_out_what_says_nothing() -> None:
     assert words["冰"] == PART_WEIGHT
     assert query_words("icecat_v22")[1:2] == [QueryWord("icecat", PART_WEIGHT)]
     assert not words.keys() & {"一只", "由", "的", "成"}
+    assert query_words("which does") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("hand drawn", "hand drawn"),
+        ("one piece", "one piece"),
+        ("One Punch Man", "one punch man"),
+        ("ready player one", "ready player one"),
+        ("z image turbo", "z image turbo"),
+        ("a picture book of foxes", "picture book foxe"),
+        ("a hand and a fox drawn", "hand fox"),
+        ("one cat", "cat"),
+        ("the best one", "best"),
+        ("an image of a cat", "cat"),
+        ("a picture of one fox", "fox"),
+    ],
+)
+def test_what_says_nothing_is_asked_for_where_it_makes_a_name(asked: str, words: str) -> None:
+    assert " ".join(word.text for word in query_words(asked)) == words
 
 
 def test_query_words_are_distinct_and_few() -> None:
@@ -110,14 +131,6 @@ def test_loading_the_dictionary_is_silent(cache: str, tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["小猫", "小", "猫"]
-
-
-def test_a_word_for_every_adapter_is_looked_for_where_it_stands_alone() -> None:
-    assert [word.text for word in words_asked("loras")] == ["lora"]
-    assert [word.text for word in words_asked("a lora of cats")] == ["cat"]
-    # Many descriptions begin with "Draws", and many captions speak of what is drawn.
-    assert [word.text for word in words_asked("something that draws cats")] == ["cat"]
-    assert words_asked("the of and 的了") == []
 
 
 def test_an_emoji_is_found_by_itself_and_by_its_name() -> None:
