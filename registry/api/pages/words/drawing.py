@@ -53,7 +53,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.seed": ("Seed", "随机种子"),
     "fuse.steps": ("Steps", "步数"),
     "fuse.mode": ("Combined by", "融合方式"),
-    "mode.usual": ("gated; average where there are no gates", "门控；没有门控时取平均"),
+    "mode.usual": ("auto (gated, else average)", "自动（门控，否则平均）"),
     "mode.gated": ("gated", "门控"),
     "mode.average": ("average", "平均"),
     "mode.sum": ("plain sum", "直接相加"),
