@@ -57,7 +57,7 @@ _ENGLISH = re.compile(
       | (?:(?<=[{_OPENING}])|(?<=[{_OPENING}][ ])|(?<=\bbut[ ])|(?<=\band[ ])|(?:with|has|have)[ ])
         no(?![ ](?:{"|".join(_TITLES)})\b)
         # No-Face is a spirit.
-      | no(?=[ ](?!face\b){_OFTEN})
+      | no(?=[ ](?!face\b(?![ ](?:{"|".join(_OF_THEM)})\b)){_OFTEN})
       | without | w/o | except(?:[ ]for)? | excluding | instead[ ]of | rather[ ]than
     )[ ]
     (?:(?:{"|".join(_FILLERS)})[ ]){{0,4}}

@@ -34,6 +34,7 @@ from registry.text.unwanted import MOST_UNWANTED, Wish, read_wish, written_witho
         ("cat, no collar in watercolor", "cat in watercolor", ["collar"]),
         ("girl, no face", "girl", ["face"]),
         ("crowd no faces", "crowd", ["faces"]),
+        ("knight no face mask", "knight", ["face mask"]),
         ('cat -"line art" -red', "cat", ["line art", "red"]),
         ("没有文字的猫", "猫", ["文字"]),
         ("霓虹，不要红色", "霓虹", ["红色"]),
