@@ -143,6 +143,7 @@ def print_fused(fused: "FusedImage") -> None:
     if recipe.departure is not None:
         line = f"change of the base: {recipe.departure:.2f} times that of the strongest alone"
         stdout().print(line, style="dim")
+    stdout().print(f"mode: {recipe.mode}", style="dim")
     stdout().print(f"strictest licence: {recipe.licence}", markup=False, style="dim")
 
 

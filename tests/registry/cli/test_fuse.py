@@ -58,6 +58,7 @@ def test_a_fused_image_says_all_of_itself_and_can_be_made_again(
     assert pixels(out)[0] == (48, 32)
     assert "prompt: a fox, fx0, fx1" in printed
     assert "times that of the strongest alone" in printed
+    assert "mode: gated" in printed
     assert "strictest licence: not stated" in printed
 
 
