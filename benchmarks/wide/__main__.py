@@ -7,7 +7,6 @@ adapters, and of fewer sources.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from benchmarks.arrays import Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
-from benchmarks.wide.asking import Encoded, in_one
 from benchmarks.wide.figures import auroc, chance, spearman
-from benchmarks.wide.networks import RIVALS, strongest_parts, train_rival
+from benchmarks.wide.networks import train_rivals
 from benchmarks.wide.recipes import Fitted, from_nothing, plain
+from benchmarks.wide.ruler import Ruler
 from benchmarks.wide.shipped import arguments_of
-from benchmarks.wide.tables import describe, encoders_table
+from benchmarks.wide.tables import encoders_table
 from benchmarks.wide.zoo import Outside, WideZoo, of
 
 mpl.use("Agg")
@@ -33,24 +32,6 @@ mpl.use("Agg")
 COUNTS, SOURCES, DRAWS = (60, 120, 240, 480, 960, 1920), (5, 10, 20, 40), 3
 # An adapter is found early where its reciprocal position is so much at least, as the fifth's.
 EARLY = 1 / 5
-
-
-@dataclass(frozen=True)
-class Ruler:
-    """Asks encoders of everybody for the adapters from outside."""
-
-    outside: Outside
-    members: Ints
-
-    def own(self, space: Space) -> Encoded:
-        return in_one(replace(space, embeddings=space.embeddings[self.members]))
-
-    def describe(self, space: Space) -> dict[str, Any]:
-        return describe(self.outside, self.own(space))
-
-    def mrr(self, space: Space) -> float:
-        """Return the mean over adapters and languages."""
-        return float(np.mean(list(self.outside.found(self.own(space)).values())))
 
 
 def ridges(zoo: WideZoo, train: Ints, sketched: Fitted) -> Iterator[tuple[str, Space]]:
@@ -62,11 +43,7 @@ def ridges(zoo: WideZoo, train: Ints, sketched: Fitted) -> Iterator[tuple[str, S
 def slow_ones(zoo: WideZoo, train: Ints, seeds: int) -> Iterator[tuple[str, Space]]:
     """Yield what takes hours; networks stop early by the validation adapters."""
     yield "ridge on whole ΔW, plain", plain(zoo, train, exact=True).space
-    cut_down = [strongest_parts(own) for own in zoo.adapters]
-    for rival in RIVALS:
-        for seed in range(seeds):
-            name = f"{rival.name}, seed {seed}"
-            yield name, train_rival(zoo, cut_down, rival, train, zoo.indices("validation"), seed)
+    yield from train_rivals(zoo, train, seeds)
 
 
 def doubts(ruler: Ruler, fitted: Fitted) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ Both see the eight strongest parts of every layer's change: more of them are a m
 Every epoch is kept, so that a stopped run goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +72,15 @@ RIVALS = (
         W2T_EPOCHS,
     ),
 )
+
+
+def train_rivals(zoo: WideZoo, train: Ints, seeds: int) -> Iterator[tuple[str, Space]]:
+    """Train every network `seeds` times, stopped early by the zoo's validation adapters."""
+    cut_down = [strongest_parts(own) for own in zoo.adapters]
+    for rival in RIVALS:
+        for seed in range(seeds):
+            name = f"{rival.name}, seed {seed}"
+            yield name, train_rival(zoo, cut_down, rival, train, zoo.indices("validation"), seed)
 
 
 def train_rival(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks.results import RESULTS, write_results
-from benchmarks.wide.__main__ import Ruler
-from benchmarks.wide.networks import RIVALS, strongest_parts, train_rival
+from benchmarks.wide.networks import train_rivals
+from benchmarks.wide.ruler import Ruler
 from benchmarks.wide.shipped import arguments_of
 from benchmarks.wide.tables import encoders_table
 from benchmarks.wide.zoo import Outside, WideZoo
@@ -27,16 +27,11 @@ def main() -> None:
     train = np.concatenate([zoo.indices("train"), zoo.indices("beliefs")])
     asked = zoo.indices(options.split, options.first_group)
     ruler = Ruler(Outside.load(options.zoo, options.split, options.first_group), asked)
-    cut_down = [strongest_parts(own) for own in zoo.adapters]
     encoders = []
-    for rival in RIVALS:
-        for seed in range(options.seeds):
-            judged = zoo.indices("validation")
-            space = train_rival(zoo, cut_down, rival, train, judged, seed)
-            name = f"{rival.name}, seed {seed}"
-            encoders.append({"name": name, **ruler.describe(space)})
-            results = {"split": options.split, "adapters": len(train), "encoders": encoders}
-            write_results(options.output, results, encoders_table(encoders))
+    for name, space in train_rivals(zoo, train, options.seeds):
+        encoders.append({"name": name, **ruler.describe(space)})
+        results = {"split": options.split, "adapters": len(train), "encoders": encoders}
+        write_results(options.output, results, encoders_table(encoders))
 
 
 if __name__ == "__main__":

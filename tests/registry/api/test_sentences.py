@@ -199,8 +199,8 @@ GATES = [f"blocks.{number}" for number in range(5)]
             "或用 `autolora encoders rollback sdxl-1.0` 退回上一个。",
         ),
         (
-            NoFolderError("/root/loras", "permission denied"),
-            "无法添加 '/root/loras'：没有读取它的权限。",
+            NoFolderError("/home/me/loras", "permission denied"),
+            "无法添加 '/home/me/loras'：没有读取它的权限。",
         ),
         (
             RecipeError(
