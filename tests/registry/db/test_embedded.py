@@ -126,8 +126,10 @@ def wait_for_initdb(parent: int) -> psutil.Process:
     deadline = time.monotonic() + 120
     while True:
         for child in psutil.Process(parent).children():
-            if child.name() == "initdb":
-                return child
+            # Others, which ask for its version, end as they are looked at.
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == "initdb":
+                    return child
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.modelscope import ModelScopeSource
@@ -127,6 +127,17 @@ def count_alive(sessions: sessionmaker[Session]) -> int:
         return sum(worker.alive for worker in jobs.list_workers(session))
 
 
+def silence_workers(sessions: sessionmaker[Session]) -> None:
+    """Let workers be killed a while ago: they will be taken for dead soon."""
+    silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
+    with sessions.begin() as session:
+        session.execute(update(Worker).values(seen_at=Worker.seen_at - silence))
+        session.execute(
+            text("UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat - :silence"),
+            {"silence": silence},
+        )
+
+
 def count_waiting(sessions: sessionmaker[Session], run_id: int) -> int:
     with sessions() as session:
         return jobs.count_waiting(session, run_id, "fetch")
@@ -210,6 +221,8 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
                 break
             one.send_signal(signal.SIGCONT)
         one.kill()
+        one.wait()
+        silence_workers(sessions)
         with worker(settings, tmp_path / "two"):
             refreshing.join(PATIENCE_SECONDS)
             assert not refreshing.is_alive()
@@ -220,10 +233,8 @@ def test_a_refresh_whose_workers_are_gone_does_all_itself(
     pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
 ) -> None:
     with sessions.begin() as session:
-        worker_id = jobs.sign_in(session, QUEUES)
-        # It was killed a while ago, and will be taken for dead soon.
-        silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
-        session.get_one(Worker, worker_id).seen_at -= silence
+        jobs.sign_in(session, QUEUES)
+    silence_workers(sessions)
 
     refresh(pipeline, hub)
 
