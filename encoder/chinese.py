@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# And kana and hangul: scripts beside which people write Latin words without a space.
-UNSPACED = rf"{HAN}\u3040-\u30ff\uac00-\ud7a3"
+KANA_AND_HANGUL = r"\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\uac00-\ud7a3"
+# Scripts beside which people write Latin words without a space.
+UNSPACED = HAN + KANA_AND_HANGUL
 _HAS_HAN = re.compile(f"[{HAN}]")
 
 

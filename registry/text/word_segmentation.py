@@ -18,11 +18,12 @@ from typing import Any
 
 import platformdirs
 
-from encoder.chinese import HAN, simplified
+from encoder.chinese import HAN, KANA_AND_HANGUL, UNSPACED, simplified
 from registry.text.equal_spellings import without_accents
 
-# A run of Chinese, or what people join into one identifier: iceCat_v2, semi-real, 3d.
-RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
+# A run of Chinese, of kana or hangul, or what people join into one identifier: iceCat_v2, 3d.
+IDENTIFIER = rf"[^\W_{UNSPACED}]+(?:[_\-'’.][^\W_{UNSPACED}]+)*"
+RUN = re.compile(rf"[{HAN}]+|[{KANA_AND_HANGUL}]+|{IDENTIFIER}")
 IS_HAN = re.compile(rf"[{HAN}]")
 # Pictures among the letters, which PostgreSQL's parser drops. Skin tones say nothing by themselves.
 EMOJI = re.compile("[\U0001f300-\U0001f3fa\U0001f400-\U0001faff]")

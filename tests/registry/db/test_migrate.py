@@ -166,3 +166,21 @@ def test_files_keep_why_adapters_were_refused_for_them(session: Session) -> None
     assert [id_ for id_, file in files.items() if file.reader_version is None] == [gone.id]
     assert (late.state, late.refusal) == ("refused", "it is cut")
     assert (by_person.refusal, gone.state, fine.state) == ("out", "gone", "ready")
+
+
+def test_kana_and_hangul_that_are_stored_are_found_beside_latin(session: Session) -> None:
+    """As what is listed from now on."""
+    name = "ガンダムRX78"
+    mixed = on_one_line(
+        session, add_adapter(session, name=name), "ガンダムrx78 ガンダムrx 78\n\n猫 lora"
+    )
+    plain = on_one_line(session, add_adapter(session), "ガンダム 78\n\n猫 lora")
+
+    session.execute(text(loaded("0010_words_beside_kana").STATEMENT))
+
+    words = {row.id: row.words for row in session.execute(select(Adapter.id, Adapter.words))}
+    assert words[plain] == "ガンダム 78\n\n猫 lora"
+    assert words[mixed].startswith("ガンダムrx78 ガンダムrx 78\n\n猫 lora ")
+    assert set(segment(name).split()) <= {*words[mixed].split()}
+    vector = select(ListingWords.words_vector).where(ListingWords.adapter_id == mixed)
+    assert "'ガンダム'" in session.scalars(vector).one()

@@ -30,6 +30,8 @@ from registry.text.word_segmentation import (
         ("zx_foxstyle", "zxfoxstyle foxstyle"),
         ("Cats berries glass lens octopus", "cat berry glass len octopus"),
         ("does this have a doe", "does this have a doe"),
+        ("ガンダムRX78 モビル・スーツ", "ガンダム rx78 78 モビル スーツ"),
+        ("초상화lora", "초상화 lora"),
         ("  \n!?<>", ""),
     ],
 )
