@@ -1,9 +1,11 @@
 """`autolora backup` and `restore`: what comes back answers as before."""
 
+import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from tests.registry.cli.runner import run, run_badly, run_well
 from tests.registry.conftest import add_real_encoder
 
 pytestmark = pytest.mark.usefixtures("environment")
+
+A_COVER = sha256(b"a cover").hexdigest()
 
 
 @pytest.fixture
@@ -64,11 +68,11 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 def keep_named_blobs(registry: Registry) -> None:
     """Let every cover of the builders be a blob that is there."""
-    sha256 = registry.blobs.put_bytes(b"a cover")
+    assert registry.blobs.put_bytes(b"a cover") == A_COVER
     with registry.sessions.begin() as session:
         session.execute(
             text("UPDATE covers SET sha256 = :sha256, thumbnail_sha256 = :sha256"),
-            {"sha256": sha256},
+            {"sha256": A_COVER},
         )
         session.execute(text("UPDATE files SET state = 'dropped' WHERE size = 1000"))
 
@@ -197,10 +201,11 @@ def test_what_is_there_for_a_while_is_not_kept(
 
 def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_path: Path) -> None:
     keep_named_blobs(indexed)
-    rotten, gone = sorted(indexed.settings.blobs.glob("??/*"))[:2]
+    cover = indexed.settings.blobs / A_COVER[:2] / A_COVER
+    cover.unlink()
+    rotten = next(iter(sorted(indexed.settings.blobs.glob("??/*"))))
     rotten.chmod(0o600)
     rotten.write_bytes(b"rot")
-    gone.unlink()
 
     done = run("backup", str(tmp_path / "kept"))
 
@@ -208,7 +213,7 @@ def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_pa
     assert done.exit_code == 1
     assert manifest["damaged"] == [rotten.name]
     # What is damaged is there, and is told of once.
-    assert set(manifest["missing"]) <= {gone.name}
+    assert manifest["missing"] == [A_COVER]
     assert f"1 blob is damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
 
 
@@ -252,12 +257,72 @@ def test_nothing_is_written_over_and_nothing_half_stays(
     assert "is there already" in run_badly("backup", str(kept))
     kept.rmdir()
 
-    left = tmp_path / ".kept.partial"
-    left.mkdir()
-    (left / "manifest.json").write_text("of one that was killed")
     monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     assert "cannot be reached" in run_badly("backup", str(kept))
     assert not kept.exists()
+
+
+def test_what_a_killed_backup_left_is_no_part_of_the_next(
+    indexed: Registry, empty_url: str, tmp_path: Path
+) -> None:
+    keep_named_blobs(indexed)
+    kept, left = tmp_path / "kept", tmp_path / ".kept.partial"
+    (left / "blobs" / "ab").mkdir(parents=True)
+    (left / "blobs" / "ab" / ("ab" * 32)).write_bytes(b"half a blob")
+
+    manifest = make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+
+    assert not left.exists()
+    assert manifest.blobs == len([*kept.glob("blobs/*/*")])
+    restored = Settings(home=tmp_path / "other", database_url=empty_url)
+    restore_backup(restored, kept, lambda *_: None)
+
+
+def test_of_two_backups_to_one_place_the_second_leaves_the_first_alone(
+    indexed: Registry, tmp_path: Path
+) -> None:
+    first = tmp_path / ".kept.partial"
+    first.mkdir()
+    (first / "manifest.json").write_text("of the first")
+
+    descriptor = os.open(first, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    said = run_badly("backup", str(tmp_path / "kept"))
+    os.close(descriptor)
+
+    assert "another backup is being written to" in said
+    assert (first / "manifest.json").read_text() == "of the first"
+
+
+def test_a_backup_that_lost_something_since_is_not_restored(
+    indexed: Registry, empty_url: str, tmp_path: Path
+) -> None:
+    keep_named_blobs(indexed)
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None, link=False)
+    restored = Settings(home=tmp_path / "other", database_url=empty_url)
+
+    def refusal(spoil: Callable[[Path], object], path: Path) -> str:
+        whole = path.read_bytes()
+        spoil(path)
+        with pytest.raises(BackupError) as raised:
+            restore_backup(restored, kept, lambda *_: None)
+        path.write_bytes(whole)
+        return str(raised.value)
+
+    blob, file = kept / "blobs" / A_COVER[:2] / A_COVER, kept / "files" / "gates" / "mine.json"
+    said = [
+        refusal(lambda path: path.write_bytes(b"rot"), blob),
+        refusal(Path.unlink, blob),
+        refusal(lambda path: path.write_bytes(b"rot"), file),
+        refusal(Path.unlink, file),
+    ]
+    restore_backup(restored, kept, lambda *_: None)
+
+    assert f"{blob} is damaged: its bytes" in said[0]
+    assert "it is not whole" in said[1]
+    assert f"{file} is damaged: its hash" in said[2]
+    assert f"{file} is missing" in said[3]
 
 
 def test_a_backup_inside_of_the_home_is_refused(indexed: Registry) -> None:
