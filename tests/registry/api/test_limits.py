@@ -49,6 +49,9 @@ def test_memory_of_addresses_is_bounded() -> None:
         buckets.take(str(number))
 
     assert len(buckets._left) == MOST_KEYS
+    # Who came last is the one who may be asking too much.
+    assert "0" not in buckets._left
+    assert str(MOST_KEYS + 9) in buckets._left
 
 
 @pytest.mark.parametrize(
