@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.modelscope import ModelScopeSource
@@ -127,17 +127,6 @@ def count_alive(sessions: sessionmaker[Session]) -> int:
         return sum(worker.alive for worker in jobs.list_workers(session))
 
 
-def silence_workers(sessions: sessionmaker[Session]) -> None:
-    """Let workers be killed a while ago: they will be taken for dead soon."""
-    silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
-    with sessions.begin() as session:
-        session.execute(update(Worker).values(seen_at=Worker.seen_at - silence))
-        session.execute(
-            text("UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat - :silence"),
-            {"silence": silence},
-        )
-
-
 def count_waiting(sessions: sessionmaker[Session], run_id: int) -> int:
     with sessions() as session:
         return jobs.count_waiting(session, run_id, "fetch")
@@ -186,15 +175,16 @@ def test_two_workers_split_the_work_and_do_nothing_twice(
     ok = {"ok": ADAPTERS, "failed": 0}
     assert run.counts["fetch"] == run.counts["read"] == run.counts["encode"] == ok
     assert run.fetched_bytes == sum(hub.size(entry["file"]) for entry in hub.entries)
-    # Each says at its end how many tasks of a step it did.
-    shares = [int(line.rpartition("read ")[2].split()[0].strip(",")) for line in map(last, said)]
+    shares = [share_of(own, "read") for own in said]
     assert sum(shares) == ADAPTERS
     assert min(shares) > 0
     assert count_alive(sessions) == 0
 
 
-def last(said: str) -> str:
-    return said.strip().splitlines()[-1]
+def share_of(said: str, step: str) -> int:
+    """Return how many tasks of a step a worker did, as it says at its end."""
+    last = said.strip().splitlines()[-1]
+    return int(last.rpartition(f"{step} ")[2].split()[0].strip(","))
 
 
 @pytest.mark.timeout(900)
@@ -222,19 +212,30 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
             one.send_signal(signal.SIGCONT)
         one.kill()
         one.wait()
-        silence_workers(sessions)
-        with worker(settings, tmp_path / "two"):
+        with sessions.begin() as session:
+            # As once the silence is over after which its jobs are another's.
+            silence = timedelta(seconds=jobs.SILENT_SECONDS)
+            session.execute(
+                text("UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat - :silence"),
+                {"silence": silence},
+            )
+        with worker(settings, tmp_path / "two") as two:
             refreshing.join(PATIENCE_SECONDS)
             assert not refreshing.is_alive()
+            two.terminate()
+            said = two.communicate(timeout=PATIENCE_SECONDS)[1]
     done_once(sessions, hub)
+    assert share_of(said, "fetch") > 0
 
 
 def test_a_refresh_whose_workers_are_gone_does_all_itself(
     pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
 ) -> None:
     with sessions.begin() as session:
-        jobs.sign_in(session, QUEUES)
-    silence_workers(sessions)
+        worker_id = jobs.sign_in(session, QUEUES)
+        # It was killed a while ago, and will be taken for dead soon.
+        silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
+        session.get_one(Worker, worker_id).seen_at -= silence
 
     refresh(pipeline, hub)
 
