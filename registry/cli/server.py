@@ -160,7 +160,8 @@ class PunctualProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         # The next request may have begun to come behind the one that is answered.
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        has_begun = self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]
+        if has_begun and not self.transport.is_closing():
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -162,9 +162,9 @@ def test_the_time_begins_with_the_first_byte(
     """Browsers open lines before they know what they will ask on them."""
     monkeypatch.setattr(server, "REQUEST_SECONDS", 1.0)
     with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
-        time.sleep(0.7)
+        time.sleep(0.95)
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-        time.sleep(0.7)
+        time.sleep(0.2)
         line.sendall(b"Connection: close\r\n\r\n")
 
         assert line.recv(4096).startswith(b"HTTP/1.1 200")
