@@ -96,8 +96,8 @@ def pauses(
     monkeypatch: pytest.MonkeyPatch, url: str, rate_limit: str, times: int = 2
 ) -> list[float]:
     """Ask `times` times, told so each time; return how long was waited before each request."""
-    slept: list[float] = []
-    monkeypatch.setattr("crawler.http.time.sleep", slept.append)
+    clock = Clock()
+    monkeypatch.setattr("crawler.http.time", clock)
     transport = httpx.MockTransport(
         lambda request: httpx.Response(200, headers={"RateLimit": rate_limit})
     )
@@ -106,7 +106,7 @@ def pauses(
     ) as polite:
         for _ in range(times):
             polite.get(url)
-    return slept
+    return clock.slept
 
 
 @pytest.mark.parametrize(("url", "slept"), [(NAMED, [20]), ("https://cdn.example", [])])

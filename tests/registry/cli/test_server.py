@@ -101,21 +101,21 @@ def test_it_answers_where_it_was_told_to_until_it_is_stopped(
     assert not (registry.settings.home / FILE).exists()
 
 
+def others(server: psutil.Process) -> set[int]:
+    """Return which further processes serve; PostgreSQL is another child."""
+    found = set()
+    for child in server.children():
+        with suppress(psutil.NoSuchProcess):
+            if "--inherited" in child.cmdline():
+                found.add(child.pid)
+    return found
+
+
 def test_several_processes_serve_at_one_address(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is killed is begun anew, and all end with the first."""
     add_fox(registry)
-
-    def others(server: psutil.Process) -> set[int]:
-        """Those that run; PostgreSQL is another child."""
-        found = set()
-        for child in server.children():
-            with suppress(psutil.NoSuchProcess):
-                if "--inherited" in child.cmdline():
-                    found.add(child.pid)
-        return found
-
     numbers = tmp_path / "numbers"
     numbers.mkdir()
     monkeypatch.setenv("TMPDIR", str(numbers))
@@ -158,18 +158,14 @@ def test_all_processes_end_with_the_first_however_that_ends(registry: Registry) 
     ) as server:
         assert server.stderr is not None
         server.stderr.readline()
-        others = [
-            child
-            for child in psutil.Process(server.pid).children()
-            if "--inherited" in child.cmdline()
-        ]
+        left = [psutil.Process(pid) for pid in others(psutil.Process(server.pid))]
         server.kill()
 
     # What it could not take away says nothing any more.
     assert (registry.settings.home / FILE).exists()
     assert find_server(registry.settings.home) is None
-    assert len(others) == 1
-    _, alive = psutil.wait_procs(others, timeout=60)
+    assert len(left) == 1
+    _, alive = psutil.wait_procs(left, timeout=60)
     assert alive == []
 
 

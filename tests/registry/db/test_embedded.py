@@ -103,11 +103,11 @@ def wait_until_up(process: subprocess.Popen[bytes]) -> None:
 
 def postmaster(data: Path) -> int | None:
     """The number of the running server, None when there is none."""
-    path = data / "postmaster.pid"
-    if not path.exists():
+    try:
+        pid = int((data / "postmaster.pid").read_text().split()[0])
+        alive = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return None
-    pid = int(path.read_text().split()[0])
-    alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return pid if alive else None
 
 
