@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import SourceError
-from crawler.records import AdapterRecord
+from crawler.records import AdapterRecord, Listed, Refusal
 from crawler.sources.modelscope import ModelScopeSource
 from crawler.sources.modelscope_detail import ListedRepo
 from demo.hub.modelscope import serve
@@ -147,6 +148,52 @@ def test_a_few_that_vanish_are_believed_at_once(
     assert crawl(pipeline, source, full=True) == []
 
     assert states(sessions) == {"listed": 20, "gone": 10}
+
+
+@pytest.mark.parametrize(("vanished", "gone"), [(6, 6), (7, 0)])
+def test_of_many_a_fifth_may_vanish_at_once(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    vanished: int,
+    gone: int,
+) -> None:
+    monkeypatch.setattr("registry.refresh.steps.crawl.FEW_MISSING", 0)
+    crawl(pipeline, source)
+    del hub.entries[:vanished]
+
+    problems = crawl(pipeline, source, full=True)
+
+    assert states(sessions)["gone"] == gone
+    assert bool(problems) == (gone == 0)
+
+
+def test_a_listing_with_a_gap_retires_nothing(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it lacks may be in the gap."""
+    crawl(pipeline, source)
+    del hub.entries[:3]
+    whole = source.list_adapters
+
+    def with_a_gap(*asked: Any, **more: Any) -> Iterator[Listed]:
+        yield from whole(*asked, **more)
+        yield Refusal(source.hub, "", "page 2 could not be read")
+
+    monkeypatch.setattr(source, "list_adapters", with_a_gap)
+    assert crawl(pipeline, source, full=True) == ["page 2 could not be read"]
+    assert states(sessions) == {"listed": COUNT}
+    monkeypatch.setattr(source, "list_adapters", whole)
+
+    assert crawl(pipeline, source, full=True) == []
+
+    assert states(sessions) == {"listed": COUNT - 3, "gone": 3}
 
 
 def test_a_repository_without_any_adapter_is_told_of_and_its_adapters_are_retired(
