@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from crawler.addresses import origin, shown
+from crawler.answers import Body
 from crawler.disk import DiskLimits
 from crawler.errors import DownloadError, HashMismatchError, RangeError, SourceError
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile, stamp
-from crawler.http import Body, PoliteClient
+from crawler.http import PoliteClient
 from crawler.records import AdapterRecord, FileRecord, RemoteHeader
 
 _CHUNK_BYTES = 2**20

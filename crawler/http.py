@@ -1,9 +1,6 @@
 """The one HTTP client: polite to hubs, careful with what strangers point it at."""
 
 import json
-import re
-import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,10 +11,20 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
-from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
-from crawler.foreign_text import one_line, quoted
-from crawler.hub_json import MAX_JSON_BYTES, pieces, read_answer
-from crawler.manners import Bandwidth
+from crawler.answers import (
+    CONTENT_RANGE,
+    Body,
+    Part,
+    check_encoding,
+    check_status,
+    read_json,
+    read_page,
+    read_part,
+    read_until,
+)
+from crawler.errors import NoAnswerError, RangeError, SourceError
+from crawler.foreign_text import quoted
+from crawler.manners import Bandwidth, Pace
 from crawler.retry_after import retry_after_seconds
 from crawler.transport import (
     GuardedTransport,
@@ -32,51 +39,11 @@ MAX_REDIRECTS = 5
 # A hub that asks for more patience than this gets it by being left for the next crawl.
 MAX_RETRY_AFTER_SECONDS = 30.0
 BUSY = (429, 503)
-# Hugging Face counts requests in windows of 5 minutes; longer ones are waited for in parts.
-MAX_WINDOW_SECONDS = 300.0
 # A file may take as long as it likes, if so much of it comes within each timeout.
 PROGRESS_BYTES = 2**18
 # What follows a redirect to another origin.
 _HARMLESS_HEADERS = ("Range", "Accept", "Accept-Encoding", "Content-Type")
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-# Requests that are left, and seconds until there are more [1]: `"api";r=412;t=55`.
-# - [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
-_RATE_LIMIT = re.compile(r"\br\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})")
 T = TypeVar("T")
-
-
-class Pace:
-    """Keeps requests to one host apart. Threads may share it."""
-
-    def __init__(self, requests_per_second: float) -> None:
-        self._interval_seconds = 1 / requests_per_second
-        self._next: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def wait(self, host: str) -> None:
-        """Sleep until the next request to `host` is due."""
-        with self._lock:
-            now = time.monotonic()
-            due = max(now, self._next.get(host, 0.0))
-            self._next[host] = due + self._interval_seconds
-        if due > now:
-            time.sleep(due - now)
-
-    def heed(self, host: str, rate_limit: str | None) -> None:
-        """Spread the requests that a RateLimit header leaves us over the time that it names."""
-        match = _RATE_LIMIT.search(rate_limit or "")
-        if not match:
-            return
-        left, seconds = int(match[1]), min(float(match[2]), MAX_WINDOW_SECONDS)
-        with self._lock:
-            due = time.monotonic() + seconds / max(left, 1)
-            self._next[host] = max(due, self._next.get(host, 0.0))
-
-    def rest(self, host: str, seconds: float) -> None:
-        """Ask a host nothing for so long, whoever was told."""
-        with self._lock:
-            self._next[host] = max(time.monotonic() + seconds, self._next.get(host, 0.0))
 
 
 def _worth_retrying(error: BaseException) -> bool:
@@ -90,30 +57,6 @@ def _wait_seconds(state: RetryCallState) -> float:
     if isinstance(error, SourceError) and error.retry_after_seconds is not None:
         return error.retry_after_seconds
     return float(min(0.5 * 2 ** (state.attempt_number - 1), 8.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some bytes of a file, and where it was in the end; size and sha256 are of the whole.
-
-    The sha256 is what an ETag says, where it is one.
-    """
-
-    data: bytes
-    size: int
-    url: str
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A file on its way: its bytes from `start` on. Nothing of it is to be believed.
-
-    Each chunk is good until the next is asked for.
-    """
-
-    start: int
-    chunks: Iterator[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +153,7 @@ class PoliteClient:
         """
         sent = {**(headers or {}), "Range": f"bytes={start}-{stop - 1}"}
         question = _Question("GET", url, sent)
-        part = self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
+        part = self.retry(lambda: self._ask(question, lambda a: read_part(a, start, stop)))
         self._bandwidth.take(len(part.data))
         return part
 
@@ -227,14 +170,14 @@ class PoliteClient:
         It may come compressed, and is bounded in what it becomes: bytes, values, depth.
         """
         question = _json_question(method, url, body, headers)
-        return self.retry(lambda: self._ask(question, _read_json))
+        return self.retry(lambda: self._ask(question, read_json))
 
     def ask_page(
         self, url: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Any, str | None]:
         """Return JSON as `ask_json` does, and the address that its Link header calls next."""
         question = _json_question("GET", url, None, headers)
-        return self.retry(lambda: self._ask(question, _read_page))
+        return self.retry(lambda: self._ask(question, read_page))
 
     def read_file(
         self,
@@ -281,7 +224,7 @@ class PoliteClient:
                         return _redirected(question, response)
                     # As httpx notes it where it follows redirects itself.
                     response.history = list(question.history)
-                    _check_status(response, (200, 206) if "Range" in question.headers else (200,))
+                    check_status(response, (200, 206) if "Range" in question.headers else (200,))
                     return read(response)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 cause = str(error) or type(error).__name__
@@ -305,19 +248,19 @@ class PoliteClient:
     def _read(self, response: httpx.Response) -> bytes:
         announced = response.headers.get("Content-Length", "")
         if not announced.isdigit() or int(announced) <= self._max_bytes:
-            _check_encoding(response)
-            body = _read_until(response.iter_bytes(), self._max_bytes + 1)
+            check_encoding(response)
+            body = read_until(response.iter_bytes(), self._max_bytes + 1)
             if len(body) <= self._max_bytes:
                 return body
         where = shown(str(response.url))
         raise SourceError(f"{where} is larger than {self._max_bytes} bytes; not fetched")
 
     def _body(self, response: httpx.Response, start: int) -> Body:
-        _check_encoding(response)
+        check_encoding(response)
         if response.status_code == 200:
             return Body(0, self._in_time(response))
         told = response.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(told)
+        match = CONTENT_RANGE.fullmatch(told)
         if not match or int(match[1]) != start:
             where = shown(str(response.url))
             raise RangeError(f"{where} was asked to go on at byte {start} and sent {quoted(told)}")
@@ -356,88 +299,3 @@ def _redirected(question: _Question, answer: httpx.Response) -> _Question:
         headers = {name: value for name, value in headers.items() if name in _HARMLESS_HEADERS}
     body = question.body if request.method == question.method else None
     return _Question(request.method, str(request.url), headers, body, (*question.history, answer))
-
-
-def _read_until(chunks: Iterator[bytes], stop: int) -> bytes:
-    """Return all of `chunks`, or the first `stop` bytes and what came along with them."""
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        check_deadline()
-        if len(body) >= stop:
-            break
-    return bytes(body)
-
-
-def _read_json(response: httpx.Response) -> Any:
-    where = shown(str(response.url))
-    return read_answer(_read_until(pieces(response, where), MAX_JSON_BYTES + 1), where)
-
-
-def _read_page(response: httpx.Response) -> tuple[Any, str | None]:
-    return _read_json(response), response.links.get("next", {}).get("url")
-
-
-def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
-    _check_encoding(response)
-    where, url = shown(str(response.url)), str(response.url)
-    sha256 = _told_sha256(response)
-    if response.status_code == 200:
-        announced = response.headers.get("Content-Length", "")
-        body = _read_until(response.iter_bytes(), stop)
-        if announced.isdigit():
-            return Part(body[start:stop], int(announced), url, sha256)
-        if len(body) >= stop:
-            raise SourceError(f"{where} neither answers ranges nor tells the size of its file")
-        return Part(body[start:stop], len(body), url, sha256)
-    told = response.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.fullmatch(told)
-    first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
-    expected = min(stop, size) - start
-    # One more than expected is enough to know of a lie.
-    body = _read_until(response.iter_bytes(), expected + 1) if expected > 0 else b""
-    if (first, last) != (start, start + expected - 1) or len(body) != expected:
-        raise SourceError(
-            f"{where} was asked for bytes {start} to {stop - 1} and sent {len(body)} bytes "
-            f"called {quoted(told, 60)}"
-        )
-    return Part(body, size, url, sha256)
-
-
-def _told_sha256(response: httpx.Response) -> str | None:
-    """Return the sha256 that a hub, or whom it redirects to, gives as an ETag; None without."""
-    for answer in (*response.history, response):
-        # Hugging Face and ModelScope call that of the file itself so where they redirect.
-        for name in ("X-Linked-ETag", "ETag"):
-            told = answer.headers.get(name, "").removeprefix("W/").strip('"').lower()
-            if _SHA256.fullmatch(told):
-                return str(told)
-    return None
-
-
-def _check_encoding(response: httpx.Response) -> None:
-    # Compressed answers are a way around the limit of bytes.
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        where = shown(str(response.url))
-        raise SourceError(f"{where} answered compressed although asked not to")
-
-
-def _check_status(response: httpx.Response, good: Collection[int]) -> None:
-    status = response.status_code
-    if status in good:
-        return
-    where, cause = shown(str(response.url)), f"HTTP {status}"
-    if code := response.headers.get("X-Error-Code"):
-        cause += f", {one_line(code, 40)}"
-    if status in (404, 410):
-        raise GoneError(f"{where} is not there ({cause})", withdrawn=status == 410)
-    if status in (401, 403):
-        raise AccessDeniedError(f"{where} does not let us in ({cause})")
-    if status == 416:
-        raise RangeError(f"{where} has no such part ({cause})")
-    raise NoAnswerError(
-        where,
-        cause,
-        retryable=status in (408, 429) or status >= 500,
-        retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After")),
-    )

@@ -1,5 +1,6 @@
 """How a hub is treated: how much is asked of it at a time, and how it rests when it fails."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,11 @@ FAILURES_IN_A_ROW = 5
 # How long it rests then, twice as long after each probe that fails, and at most.
 FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 3600.0
+# Hugging Face counts requests in windows of 5 minutes; longer ones are waited for in parts.
+MAX_WINDOW_SECONDS = 300.0
+# Requests that are left, and seconds until there are more [1]: `"api";r=412;t=55`.
+# - [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+_RATE_LIMIT = re.compile(r"\br\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,39 @@ class Manners:
 
 
 DEFAULT_MANNERS = Manners()
+
+
+class Pace:
+    """Keeps requests to one host apart. Threads may share it."""
+
+    def __init__(self, requests_per_second: float) -> None:
+        self._interval_seconds = 1 / requests_per_second
+        self._next: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def wait(self, host: str) -> None:
+        """Sleep until the next request to `host` is due."""
+        with self._lock:
+            now = time.monotonic()
+            due = max(now, self._next.get(host, 0.0))
+            self._next[host] = due + self._interval_seconds
+        if due > now:
+            time.sleep(due - now)
+
+    def heed(self, host: str, rate_limit: str | None) -> None:
+        """Spread the requests that a RateLimit header leaves us over the time that it names."""
+        match = _RATE_LIMIT.search(rate_limit or "")
+        if not match:
+            return
+        left, seconds = int(match[1]), min(float(match[2]), MAX_WINDOW_SECONDS)
+        with self._lock:
+            due = time.monotonic() + seconds / max(left, 1)
+            self._next[host] = max(due, self._next.get(host, 0.0))
+
+    def rest(self, host: str, seconds: float) -> None:
+        """Ask a host nothing for so long, whoever was told."""
+        with self._lock:
+            self._next[host] = max(time.monotonic() + seconds, self._next.get(host, 0.0))
 
 
 class Bandwidth:

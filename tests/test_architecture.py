@@ -41,15 +41,18 @@ CRAWLER: dict[str, set[str]] = {
     "retry_after": set(),
     "addresses": {"errors", "foreign_text"},
     "transport": {"addresses"},
+    "answers": {
+        "addresses", "errors", "foreign_text", "hub_json", "retry_after", "transport",
+    },
     "http": {
-        "addresses", "errors", "foreign_text", "hub_json", "manners", "retry_after", "transport",
+        "addresses", "answers", "errors", "foreign_text", "manners", "retry_after", "transport",
     },
     "download": {
-        "addresses", "disk", "errors", "foreign_text", "hashed_file", "http", "records",
+        "addresses", "answers", "disk", "errors", "foreign_text", "hashed_file", "http", "records",
     },
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "covers", "disk", "download", "errors", "file_names", "filters",
+        "addresses", "answers", "covers", "disk", "download", "errors", "file_names", "filters",
         "foreign_text", "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config",
         "pictures", "records",
     },

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crawler.addresses import is_loopback, origin, shown
+from crawler.answers import Body
 from crawler.disk import DiskLimits
 from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
 from crawler.hashed_file import HashedFile
-from crawler.http import MAX_RETRY_AFTER_SECONDS, Body, PoliteClient
+from crawler.http import MAX_RETRY_AFTER_SECONDS, PoliteClient
 from crawler.manners import FIRST_REST_SECONDS, Bandwidth, Breaker, Manners
 from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
 from crawler.records import AdapterRecord, RemoteHeader

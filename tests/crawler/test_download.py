@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crawler.answers import Body
 from crawler.disk import DiskLimits
 from crawler.download import (
     PartialFile,
@@ -24,7 +25,7 @@ from crawler.errors import (
     SourceError,
 )
 from crawler.hashed_file import HashedFile
-from crawler.http import PROGRESS_BYTES, Body, PoliteClient
+from crawler.http import PROGRESS_BYTES, PoliteClient
 from crawler.records import AdapterRecord, FileRecord
 from demo.hub.ranges import FileServer, serve_file
 from tests.crawler.builders import Clock

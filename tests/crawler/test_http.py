@@ -97,7 +97,7 @@ def pauses(
 ) -> list[float]:
     """Ask `times` times, told so each time; return how long was waited before each request."""
     clock = Clock()
-    monkeypatch.setattr("crawler.http.time", clock)
+    monkeypatch.setattr("crawler.manners.time", clock)
     transport = httpx.MockTransport(
         lambda request: httpx.Response(200, headers={"RateLimit": rate_limit})
     )
@@ -115,8 +115,8 @@ def test_all_wait_where_one_is_told_to(
 ) -> None:
     """Of eight that ask an operator's hub at once seven would go on asking."""
     clock = Clock()
-    monkeypatch.setattr("crawler.http.time.sleep", clock.sleep)
-    monkeypatch.setattr("crawler.http.time.monotonic", clock.monotonic)
+    monkeypatch.setattr("crawler.manners.time.sleep", clock.sleep)
+    monkeypatch.setattr("crawler.manners.time.monotonic", clock.monotonic)
     answers = iter([httpx.Response(429, headers={"Retry-After": "20"}), httpx.Response(200)])
     with PoliteClient(
         transport=httpx.MockTransport(lambda request: next(answers)),
@@ -362,7 +362,7 @@ def test_a_server_that_drips_is_left(drips: list[bytes]) -> None:
 
 def test_requests_to_one_host_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("crawler.http.time", clock)
+    monkeypatch.setattr("crawler.manners.time", clock)
     polite = client(lambda request: httpx.Response(200), requests_per_second=20)
 
     for host in ("a", "b", "a", "b", "a"):

@@ -180,7 +180,7 @@ def test_the_pace_of_the_hub_is_kept(
     hub: HubFacts, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("crawler.http.time.sleep", slept.append)
+    monkeypatch.setattr("crawler.manners.time.sleep", slept.append)
     hub.faults.rate_limit = '"api";r=10;t=50'
 
     found = records(source)
