@@ -5,7 +5,7 @@ downloads, first where it stands in the name: as many as are asked for, so that 
 literally matches is out of reach, and no question costs more for being common.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -17,7 +17,6 @@ from registry.measures import timed
 from registry.retrieval import word_marks
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
-from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.resembling import Resembling, resembling
 from registry.retrieval.splitting import split
@@ -34,43 +33,25 @@ from registry.retrieval.statements import (
 )
 from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
+from registry.retrieval.word_terms import TRANSLATED, Term, in_names, make_term, meanings
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import words_asked
-from registry.text.translations import is_ordinary, translations
+from registry.text.translations import translations
 from registry.text.word_segmentation import IS_HAN, QueryWord
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
 # both says mostly something else.
 HALVES = 0.3
-# A word in the other language counts in a name as the word itself does elsewhere, and elsewhere so
-# much less: it may mean something else. Of a question so many are looked up.
-TRANSLATED, MOST_TRANSLATED = ELSEWHERE, 8
+# Of a question so many words are looked up in the other language.
+MOST_TRANSLATED = 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
 # their facts than the index for both.
 BROAD = 0.1
 ENDING = ".safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class _Term:
-    """What is looked for because of a word asked: the word itself, or one that it resembles."""
-
-    word: str
-    query: str  # a tsquery
-    # What it counts; None for the word itself and its translations, which count by their place.
-    closeness: float | None
-    # How many adapters have it, about, where it is common.
-    adapters: float | None
-    # And how many have it in their names, if many do.
-    adapters_named: float | None = None
-    # A tsquery for those who have it from a part of their author's name, where it may be no name.
-    authored: str | None = None
-    # What it counts against the word itself where both count by their place.
-    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +99,7 @@ class Wording:
     words: Sequence[QueryWord]
     left: Left
     # What to look for, and the words that nobody uses and that may be typos.
-    whole_words: Answer[tuple[list[_Term], list[str]]]
+    whole_words: Answer[tuple[list[Term], list[str]]]
     # What these may be typos of.
     alike: Answer[Sequence[Resembling]]
 
@@ -166,14 +147,14 @@ def score_words(
     if unused:
         common = count_common(session, "words_vector")
         alike = [
-            _term(one.word, [one.meant], one.query, one.closeness, common)
+            make_term(one.word, [one.meant], one.query, one.closeness, common)
             for one in wording.alike()
         ]
         terms = [*terms, *alike]
         for one in split(session, unused):
             both = " & ".join(f"({query})" for query in one.queries)
-            terms.append(_in_names(one.word, one.parts, both, common))
-            terms.append(_term(one.word, one.parts, both, HALVES, common))
+            terms.append(in_names(one.word, one.parts, both, common))
+            terms.append(make_term(one.word, one.parts, both, HALVES, common))
     if not terms:
         return []
     sources = _sources(session, terms, left, limit)
@@ -204,7 +185,7 @@ def score_words(
 
 def _ask_whole_words(
     session: Session, words: Sequence[QueryWord], left: Left
-) -> Answer[tuple[list[_Term], list[str]]]:
+) -> Answer[tuple[list[Term], list[str]]]:
     """Ask what to look for, and for the words that nobody uses and that may be typos.
 
     Other spellings of a word, and what it is in the other language, are looked for where somebody
@@ -219,7 +200,53 @@ def _ask_whole_words(
     halves_of_all = (half for _, *halves in halved for half in halves)
     written = dict.fromkeys([*spelled, *halves_of_all])
     meant = [one for own in translated.values() for one in own if one not in written]
-    statement = f"""
+    may_be_typos = {
+        word.text
+        for word in words
+        if len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text)
+    }
+    looked_up = may_be_typos | (spelled.keys() - spellings.keys())
+    asked = {
+        "words": [*written],
+        "may_be_unused": [one in looked_up and one not in common for one in written],
+        "translations": meant,
+    }
+    found = ask(session, _usage_statement(left), {**left.values, **asked})
+
+    def answer() -> tuple[list[Term], list[str]]:
+        told = {row.word: row for row in found()}
+        terms = [
+            make_term(word, [one], told[one].query, None, common)
+            for word, own in spellings.items()
+            for one in own
+            # PostgreSQL may know no letter in what Python takes for a word.
+            if told[one].query and (one == word or not told[one].unused)
+        ]
+        for word, own in translated.items():
+            queries = {
+                one: told[one].query for one in own if told[one].query and not told[one].unused
+            }
+            terms += meanings(word, queries, common)
+        known_elsewhere = {term.word for term in terms if term.share == TRANSLATED}
+        for word, *halves in halved:
+            if all(told[half].query for half in halves):
+                both = " & ".join(f"({told[half].query})" for half in halves)
+                terms.append(in_names(word, halves, both, common))
+        unused = [
+            word
+            for word, own in spellings.items()
+            if word in may_be_typos
+            and all(told[one].unused for one in own)
+            and word not in known_elsewhere
+        ]
+        return terms, unused
+
+    return cache(answer)
+
+
+def _usage_statement(left: Left) -> str:
+    """Return the statement that tells of `words` which nobody has, and of `translations`."""
+    return f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
         SELECT word, query::text, may_be_unused AND NOT EXISTS (
@@ -238,48 +265,6 @@ def _ask_whole_words(
         )
         FROM unnest(%(translations)s::text[]) AS meant (word)
     """
-    may_be_typos = {
-        word.text
-        for word in words
-        if len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text)
-    }
-    looked_up = may_be_typos | (spelled.keys() - spellings.keys())
-    asked = {
-        "words": [*written],
-        "may_be_unused": [one in looked_up and one not in common for one in written],
-        "translations": meant,
-    }
-    found = ask(session, statement, {**left.values, **asked})
-
-    def answer() -> tuple[list[_Term], list[str]]:
-        told = {row.word: row for row in found()}
-        terms = [
-            _term(word, [one], told[one].query, None, common)
-            for word, own in spellings.items()
-            for one in own
-            # PostgreSQL may know no letter in what Python takes for a word.
-            if told[one].query and (one == word or not told[one].unused)
-        ]
-        for word, own in translated.items():
-            queries = {
-                one: told[one].query for one in own if told[one].query and not told[one].unused
-            }
-            terms += _meaning(word, queries, common)
-        known_elsewhere = {term.word for term in terms if term.share == TRANSLATED}
-        for word, *halves in halved:
-            if all(told[half].query for half in halves):
-                both = " & ".join(f"({told[half].query})" for half in halves)
-                terms.append(_in_names(word, halves, both, common))
-        unused = [
-            word
-            for word, own in spellings.items()
-            if word in may_be_typos
-            and all(told[one].unused for one in own)
-            and word not in known_elsewhere
-        ]
-        return terms, unused
-
-    return cache(answer)
 
 
 def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
@@ -324,54 +309,7 @@ def _as_stored(meant: str) -> str:
     return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
-def _term(
-    asked: str,
-    words: Sequence[str],
-    query: str,
-    closeness: float | None,
-    common: Mapping[str, float],
-) -> _Term:
-    """Return what to look for, of which a `query` wants all `words`."""
-    named = _count_bearers(_marked(words), common)
-    in_full = "".join(f" & !'@={word}'" for word in words)
-    authored = f"{word_marks.authored(query)}{in_full}" if all(map(is_ordinary, words)) else None
-    return _Term(asked, query, closeness, _count_bearers(words, common), named, authored)
-
-
-def _meaning(
-    asked: str, queries: Mapping[str, str], common: Mapping[str, float]
-) -> Iterator[_Term]:
-    """Yield what to look for because of a word's translations, rare ones and common ones together.
-
-    `queries` has a tsquery for each; an author who is called 像素猫 does no cats.
-    """
-    counts = {one: _count_bearers(one.split(), common) for one in queries}
-    for is_common in (False, True):
-        own = [one for one in queries if (counts[one] is not None) == is_common]
-        if own:
-            query = " | ".join(f"({word_marks.not_authored(queries[one])})" for one in own)
-            named = [_count_bearers(_marked(one.split()), common) or 0.0 for one in own]
-            adapters = sum(counts[one] or 0.0 for one in own) if is_common else None
-            yield _Term(asked, query, None, adapters, sum(named), share=TRANSLATED)
-
-
-def _marked(words: Sequence[str]) -> list[str]:
-    """Return words as `listing_words` has those of names and trigger words."""
-    return [f"={word.removeprefix('=')}" for word in words]
-
-
-def _count_bearers(words: Sequence[str], common: Mapping[str, float]) -> float | None:
-    """Return how many adapters may have all `words`, where each is common; None where few have."""
-    counts = [common[word] for word in words if word in common]
-    return min(counts) if len(counts) == len(words) else None
-
-
-def _in_names(asked: str, words: Sequence[str], query: str, common: Mapping[str, float]) -> _Term:
-    """Return a term for what has all `words` in its name or trigger words, which is the word."""
-    return _term(asked, _marked(words), word_marks.named(query), 1.0, common)
-
-
-def _sources(session: Session, terms: Sequence[_Term], left: Left, limit: int) -> list[_Source]:
+def _sources(session: Session, terms: Sequence[Term], left: Left, limit: int) -> list[_Source]:
     """Return what to look for among the popular, for common words."""
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
@@ -381,7 +319,7 @@ def _sources(session: Session, terms: Sequence[_Term], left: Left, limit: int) -
     ]
     if len(common) > 1:
         # Of one word any spelling does.
-        by_word: dict[str, list[_Term]] = {}
+        by_word: dict[str, list[Term]] = {}
         for term in common:
             by_word.setdefault(term.word, []).append(term)
         each = [sum(term.adapters or 0.0 for term in own) for own in by_word.values()]
