@@ -50,7 +50,13 @@ from crawler.sources.civitai_detail import (
 from crawler.sources.hub_client import HubClient, HubNames
 from crawler.sources.hub_fields import read_id
 from crawler.sources.hub_source import HubSource
-from crawler.sources.walking import ListedItem, changed_since, oldest_first, read_each
+from crawler.sources.walking import (
+    ListedItem,
+    changed_since,
+    check_kind,
+    oldest_first,
+    read_each,
+)
 
 # One is safe for work only, the other has everything; keys are shared.
 SITES = ("civitai.com", "civitai.red")
@@ -249,11 +255,7 @@ class CivitaiSource(HubSource):
         if not isinstance(items, list):
             raise SourceError("Civitai answered a listing without items: has it changed?")
         loras = [item for item in items if is_lora(item)]
-        if 2 * len(loras) < len(items):
-            raise SourceError(
-                f"Civitai was asked for LoRAs, and {len(items) - len(loras)} of {len(items)} on a "
-                "page are none: it ignores the filter, and would list all it has."
-            )
+        check_kind(NAMES.title, len(loras), len(items))
         for item in loras:
             try:
                 listed = read_listed(item, before)

@@ -1,6 +1,6 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -26,7 +26,7 @@ from crawler.sources.modelscope_detail import (
     read_files,
     read_listed,
 )
-from crawler.sources.walking import REPEATED_PAGES, read_each
+from crawler.sources.walking import Seen, check_kind, read_each
 
 # The site in China and the one for elsewhere: https://modelscope.cn, https://modelscope.ai.
 SITES = ("modelscope.cn", "modelscope.ai")
@@ -137,7 +137,7 @@ class ModelScopeSource(HubSource):
         last, total = self._last_page(since)
         if last < total and not self._page(last + 1).items:
             yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
-        cursor, listed = since, _Listed()
+        cursor, seen = since, Seen("ModelScope")
         for number in range(last, 0, -1):
             page = self._page(number)
             yield from page.refused
@@ -149,7 +149,7 @@ class ModelScopeSource(HubSource):
             found |= self._pushed_back(page, number, cursor)
             fresh = [
                 repo
-                for repo in listed.new_of(found.values())
+                for repo in sorted(seen.new_of(found.values()), key=lambda repo: repo.updated_at)
                 if since is None or repo.updated_at >= since
             ]
             yield from fresh
@@ -206,36 +206,6 @@ class ModelScopeSource(HubSource):
         return _read_page(data.get("Model"))
 
 
-class _Listed:
-    """What was listed so far: each state of a repository is read once.
-
-    Many repositories may have changed in the same second, across pages, and what is published
-    meanwhile pushes others onto the next page; so some come again, but never for long.
-    """
-
-    def __init__(self) -> None:
-        # Hashes, since a hub has many. A collision would cost one change, until the one after it.
-        self._hashes: set[int] = set()
-        self._pages_without_new = 0
-
-    def new_of(self, repos: Iterable[ListedRepo]) -> list[ListedRepo]:
-        """Return those that were not listed yet, oldest change first.
-
-        Raises:
-            SourceError: for many pages there was none.
-        """
-        new = {hash((repo.repo, repo.updated_at)): repo for repo in repos}
-        new = {key: repo for key, repo in new.items() if key not in self._hashes}
-        self._hashes |= new.keys()
-        self._pages_without_new = 0 if new else self._pages_without_new + 1
-        if self._pages_without_new == REPEATED_PAGES:
-            raise SourceError(
-                f"ModelScope lists nothing new on {REPEATED_PAGES} pages in a row: it repeats "
-                "itself. Run again later."
-            )
-        return sorted(new.values(), key=lambda repo: repo.updated_at)
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
     items: list[ListedRepo]
@@ -251,11 +221,7 @@ def _read_page(found: Any) -> _Page:
         raise SourceError("ModelScope's listing has no Models or no TotalCount: has it changed?")
     page, listed = _Page([], [], total), listed or []
     loras = [item for item in listed if is_lora(item)]
-    if 2 * len(loras) < len(listed):
-        raise SourceError(
-            f"ModelScope was asked for LoRAs, and {len(listed) - len(loras)} of {len(listed)} on a "
-            "page are none: it ignores the filter, and would list all it has."
-        )
+    check_kind("ModelScope", len(loras), len(listed))
     for item in loras:
         try:
             page.items.append(read_listed(item))

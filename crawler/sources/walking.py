@@ -31,6 +31,46 @@ class ListedItem:
 L = TypeVar("L", bound=ListedItem)
 
 
+class Seen:
+    """What was listed so far: each state of a repository is read once.
+
+    Many may have changed in the same second, across pages, and what is published meanwhile pushes
+    others onto the next page; so some come again, but never for long.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        # Hashes, since a hub has many. A collision would cost one change, until the one after it.
+        self._hashes: set[int] = set()
+        self._pages_without_new = 0
+
+    def new_of(self, page: Iterable[L]) -> list[L]:
+        """Return those that were not listed yet.
+
+        Raises:
+            SourceError: for many pages there was none.
+        """
+        new = {hash((item.repo, item.updated_at)): item for item in page}
+        new = {key: item for key, item in new.items() if key not in self._hashes}
+        self._hashes |= new.keys()
+        self._pages_without_new = 0 if new else self._pages_without_new + 1
+        if self._pages_without_new == REPEATED_PAGES:
+            raise SourceError(
+                f"{self._title} lists nothing new on {REPEATED_PAGES} pages in a row: it repeats "
+                "itself. Run again later."
+            )
+        return [*new.values()]
+
+
+def check_kind(title: str, loras: int, listed: int) -> None:
+    """Raise SourceError where a page of LoRAs is mostly of something else."""
+    if 2 * loras < listed:
+        raise SourceError(
+            f"{title} was asked for LoRAs, and {listed - loras} of {listed} on a page are none: it "
+            "ignores the filter, and would list all it has."
+        )
+
+
 def changed_since(
     title: str, pages: Iterable[Sequence[ListedItem]], since: datetime | None
 ) -> dict[str, datetime]:
@@ -43,22 +83,14 @@ def changed_since(
         SourceError: the pages are in another order, or go round.
     """
     found: dict[str, datetime] = {}
-    seen: set[int] = set()
-    without_new = 0
+    seen = Seen(title)
     for page in pages:
         if since is not None and not _is_newest_first(page):
             raise SourceError(
                 f"{title} no longer lists the newest change first, so a crawl cannot go on from "
                 "its cursor. Crawl everything instead, with --full."
             )
-        new = {hash((item.repo, item.updated_at)) for item in page} - seen
-        seen |= new
-        without_new = 0 if new else without_new + 1
-        if without_new == REPEATED_PAGES:
-            raise SourceError(
-                f"{title} lists nothing new on {REPEATED_PAGES} pages in a row: it repeats "
-                "itself. Run again later."
-            )
+        seen.new_of(page)
         for item in page:
             if item.wanted and (since is None or item.updated_at >= since):
                 found[item.repo] = max(item.updated_at, found.get(item.repo, item.updated_at))
