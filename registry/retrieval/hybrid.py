@@ -19,6 +19,7 @@ from registry.retrieval.fitness import ELSEWHERE, LITERAL, PERHAPS
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.pointed import find_pointed
 from registry.retrieval.ranking import (
+    Facts,
     Match,
     Scale,
     SearchHit,
@@ -221,7 +222,7 @@ def rank_all(
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
-        hits = _merge(offers, rows, asked, strangers_of(text_encoder), known, question.text)
+        hits = _merge(offers, rows, asked, strangers_of(text_encoder), question.text)
     for unwanted in question.unwanted:
         every = [hit.adapter_id for hit in hits]
         found = rank_all(session, unwanted, text_encoder, spaces, known=every)
@@ -241,40 +242,44 @@ def _merge(
     rows: Sequence[Sequence[Knowledge]],
     asked: Sequence[_Asked],
     strangers: Strangers,
-    known: Collection[int],
     text: str,
 ) -> list[SearchHit]:
     """Rank all that was offered, by what is known of it: `rows` of every space that was `asked`.
 
     `text` is what the question wants.
     """
-    in_han = bool(IS_HAN.search(text))
-    facts: dict[int, Knowledge] = {}
+    found: dict[int, Knowledge] = {}
     scales: dict[int, Scale] = {}
-    for one, found in zip(asked, rows, strict=True):
-        facts |= {row.adapter_id: row for row in found}
-        scales |= dict.fromkeys(
-            (row.adapter_id for row in found), one.space.scale(one.aimed, strangers)
-        )
+    for one, own in zip(asked, rows, strict=True):
+        found |= {row.adapter_id: row for row in own}
+        scale = one.space.scale(one.aimed, strangers)
+        scales |= dict.fromkeys((row.adapter_id for row in own), scale)
+    facts = _facts(found, offers, asked, text)
+    positions = {signal: _places(own) for signal, own in offers.lists.items()}
+    hits = rank(_completed(offers.scores, found.values()), scales, facts, positions)
+    return fold(hits, {id_: content_of(row) for id_, row in found.items()})
+
+
+def _facts(
+    found: Mapping[int, Knowledge], offers: _Offers, asked: Sequence[_Asked], text: str
+) -> dict[int, Facts]:
+    """Return what ranking is to know of what was `found`, which a question for `text` offered."""
+    in_han = bool(IS_HAN.search(text))
     within = {name for one in asked for name in one.space.base_models}
-    hits = rank(
-        _completed(offers.scores, facts.values()),
-        scales,
-        positions={signal: _places(own) for signal, own in offers.lists.items()},
-        exact=[id_ for id_ in offers.exact if id_ in facts],
-        elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
-        known=[id_ for id_ in known if id_ in facts],
-        downloads={id_: row.downloads for id_, row in facts.items()},
-        base_models={id_: row.base_model for id_, row in facts.items()},
-        said={id_: row.said for id_, row in facts.items() if row.said is not None},
-        unheard={
-            id_
-            for id_, row in facts.items()
-            if (not row.in_han if in_han else row.in_han and not row.in_latin)
-        },
-        authored=_by_author(text, facts, offers.scores.get("words", {})),
-    )
-    return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
+    authored = _by_author(text, found, offers.scores.get("words", {}))
+    exact = {*offers.exact}
+    return {
+        id_: Facts(
+            base_model=row.base_model,
+            downloads=row.downloads,
+            said=row.said,
+            exact=id_ in exact,
+            elsewhere=bool(within) and row.base_model not in within,
+            unheard=not row.in_han if in_han else row.in_han and not row.in_latin,
+            authored=id_ in authored,
+        )
+        for id_, row in found.items()
+    }
 
 
 def _by_author(text: str, facts: Mapping[int, Knowledge], words: Mapping[int, float]) -> set[int]:

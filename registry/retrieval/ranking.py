@@ -16,7 +16,7 @@ docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -183,36 +183,42 @@ class SearchHit:
         return band_of(self.score)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an adapter beside its scores.
+
+    It may be named `exact`ly, be for a base model `elsewhere` than was asked for, and `authored` by
+    who bears the name that the question is. `said` is how similar to the question is what is said
+    of it. One that is `unheard` is named in another script than the question: that it has none of
+    its words says nothing.
+    """
+
+    base_model: str = ""
+    downloads: int = 0
+    said: float | None = None
+    exact: bool = False
+    elsewhere: bool = False
+    unheard: bool = False
+    authored: bool = False
+
+
 Scores = Mapping[Signal, Mapping[int, float]]
 
 
 def rank(
     scores: Scores,
     scales: Mapping[int, Scale],
-    *,
+    facts: Mapping[int, Facts],
     positions: Mapping[Signal, Mapping[int, int]] | None = None,
-    exact: Collection[int] = (),
-    elsewhere: Collection[int] = (),
-    known: Collection[int] = (),
-    downloads: Mapping[int, int] | None = None,
-    base_models: Mapping[int, str] | None = None,
-    said: Mapping[int, float] | None = None,
-    unheard: Collection[int] = (),
-    authored: Collection[int] = (),
 ) -> list[SearchHit]:
-    """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
+    """Order the adapters of `facts`, best first: all that any signal scores, and others.
 
-    `scales` are those of each adapter's space. `positions` and `base_models` are only reported.
-    Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
-    the one with more `downloads` comes first, then the one with the smaller id, so the same index
-    always answers the same. `said` are the similarities of what is said of adapters: they are
-    reported where no caption is nearer, and speak by themselves. `unheard` are named in another
-    script than the question: that they have none of its words says nothing. `authored` are by the
-    author whose name the question is.
+    `scales` are those of each adapter's space. `positions` are only reported. Those elsewhere
+    follow what is as exact and for a base model that was asked for. Of equals the one with more
+    downloads comes first, then the one with the smaller id, so the same index always answers the
+    same. What is said of adapters is reported where no caption is nearer, and speaks by itself.
     """
-    said = said or {}
-    told = {id_ for own in (*scores.values(), said) for id_ in own}
-    ids = sorted(told.union(exact, known))
+    ids = sorted(facts)
     own_scales = [scales[id_] for id_ in ids]
     if len({id(scale) for scale in own_scales}) == 1:
         # Mostly there is one space: its scale is that of all.
@@ -220,15 +226,10 @@ def rank(
     found = evidence(scores, ids, [scale.calibration for scale in own_scales])
     z = scores_in_deviations(scores, ids, own_scales)
     gibberish = np.array([scale.gibberish for scale in own_scales])
-    not_heard = np.array([id_ in unheard for id_ in ids], bool)
-    probable, mute = _probabilities(z, gibberish, found, not_heard)
-    words = scores.get("words")
-    sure = fit(found, silent=words is not None and not words)
-    # The nearest prompt is always somebody's: without weights, being the nearest is not enough.
-    weighed = scores.get("weights", {})
-    doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < UNWEIGHED)
-    sure = np.where(doubted, LEAST_FIT * sure, sure)
-    sure = np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
+    unheard = np.array([facts[id_].unheard for id_ in ids], bool)
+    probable, mute = _probabilities(z, gibberish, found, unheard)
+    sure = _sureties(scores, ids, found, probable)
+    said = {id_: own.said for id_, own in facts.items() if own.said is not None}
     if said:
         by_text = _by_what_is_said(scores, ids, said, gibberish)
         # Of most nothing else speaks, which would look like evidence for each.
@@ -236,18 +237,23 @@ def rank(
         only_said = alone & ~np.isnan(by_text)
         probable = np.where(only_said, by_text, np.fmax(probable, by_text))
         sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
-    if authored:
-        by_author = np.array([id_ in authored for id_ in ids], bool)
+    by_author = np.array([facts[id_].authored for id_ in ids], bool)
+    if by_author.any():
         probable = probabilities_by_author(probable, by_author, z["words"])
-    hits = _hits(
-        zip(ids, probable.tolist(), sure.tolist(), mute.tolist(), strict=True),
-        _shown(scores, said),
-        positions or {},
-        exact=set(exact),
-        elsewhere=set(elsewhere),
-        base_models=base_models or {},
-    )
-    return _best_first(hits, downloads or {})
+    found_ones = zip(ids, probable.tolist(), sure.tolist(), mute.tolist(), strict=True)
+    hits = _hits(found_ones, facts, _shown(scores, said), positions or {})
+    return _best_first(hits, facts)
+
+
+def _sureties(scores: Scores, ids: Sequence[int], found: Doubles, probable: Doubles) -> Doubles:
+    """Return how surely each of `ids` is the one that is meant, (ids,), by the evidence `found`."""
+    words = scores.get("words")
+    sure = fit(found, silent=words is not None and not words)
+    # The nearest prompt is always somebody's: without weights, being the nearest is not enough.
+    weighed = scores.get("weights", {})
+    doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < UNWEIGHED)
+    sure = np.where(doubted, LEAST_FIT * sure, sure)
+    return np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
 
 
 def _agreed(scores: Scores, ids: Sequence[int], probable: Doubles) -> Bools:
@@ -291,12 +297,9 @@ def _by_what_is_said(
 
 def _hits(
     found: Iterable[tuple[int, float, float, bool]],
+    facts: Mapping[int, Facts],
     scores: Scores,
     positions: Mapping[Signal, Mapping[int, int]],
-    *,
-    exact: Collection[int],
-    elsewhere: Collection[int],
-    base_models: Mapping[int, str],
 ) -> list[SearchHit]:
     """Return what was `found`, with all that is told of each.
 
@@ -308,27 +311,27 @@ def _hits(
     return [
         SearchHit(
             adapter_id,
-            score=1.0 if adapter_id in exact else score,
-            surety=1.0 if adapter_id in exact else surety,
+            score=1.0 if facts[adapter_id].exact else score,
+            surety=1.0 if facts[adapter_id].exact else surety,
             signals={signal: by_id.get(adapter_id) for signal, by_id in told},
             positions={signal: by_id.get(adapter_id) for signal, by_id in places},
-            exact=adapter_id in exact,
-            elsewhere=adapter_id in elsewhere,
-            base_model=base_models.get(adapter_id, ""),
+            exact=facts[adapter_id].exact,
+            elsewhere=facts[adapter_id].elsewhere,
+            base_model=facts[adapter_id].base_model,
             mute=mute,
         )
         for adapter_id, score, surety, mute in found
     ]
 
 
-def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list[SearchHit]:
+def _best_first(hits: Iterable[SearchHit], facts: Mapping[int, Facts]) -> list[SearchHit]:
     return sorted(
         hits,
         key=lambda hit: (
             not hit.exact,
             hit.elsewhere,
             -round(hit.score, 9),
-            -downloads.get(hit.adapter_id, 0),
+            -facts[hit.adapter_id].downloads,
             hit.adapter_id,
         ),
     )

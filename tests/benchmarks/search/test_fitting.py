@@ -16,7 +16,7 @@ from benchmarks.search.fitting import (
     to_python,
 )
 from benchmarks.search.lists import Answered
-from registry.retrieval.ranking import DEFAULT_CALIBRATION, Scale, rank
+from registry.retrieval.ranking import DEFAULT_CALIBRATION, Facts, Scale, rank
 from registry.retrieval.terms import Signal
 
 SCALE = Scale(DEFAULT_CALIBRATION, DEFAULT_CALIBRATION.captions, 1.5)
@@ -31,7 +31,7 @@ def asked(seed: int) -> Answered:
         "captions": {id_: float(rng.normal(0.2, 0.2)) for id_ in ids if id_ % 3},
         "words": {} if seed % 2 else {id_: float(rng.choice([0.1, 0.4, 0.59])) for id_ in (2, 5)},
     }
-    hits = rank(scores, dict.fromkeys(ids, SCALE), known=ids)
+    hits = rank(scores, dict.fromkeys(ids, SCALE), dict.fromkeys(ids, Facts()))
     right = int(rng.integers(8))
     grades = [2 * (place == right) for place in range(8)]
     return Answered(Question("neon", "caption", {right: 2}), hits, grades, SCALE)

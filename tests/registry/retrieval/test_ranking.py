@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from registry.retrieval.ranking import (
     MODELS,
     RIVALS,
     Calibration,
+    Facts,
     Scale,
     SearchHit,
     SignalModel,
@@ -30,14 +32,31 @@ STRANGE, RIGHT = 0.1, 0.9
 
 
 def ranked(
-    scores: dict[Signal, dict[int, float]], scale: Scale = PLAIN, **more: object
+    scores: dict[Signal, dict[int, float]],
+    scale: Scale = PLAIN,
+    *,
+    exact: Collection[int] = (),
+    unheard: Collection[int] = (),
+    said: Mapping[int, float] = {},
+    downloads: Mapping[int, int] = {},
+    positions: Mapping[Signal, Mapping[int, int]] | None = None,
 ) -> list[SearchHit]:
     """All adapters in one space."""
-    return rank(scores, defaultdict(lambda: scale), **more)  # type: ignore[arg-type]
+    every = {id_ for own in (*scores.values(), said) for id_ in own}.union(exact)
+    facts = {
+        id_: Facts(
+            exact=id_ in exact,
+            unheard=id_ in unheard,
+            said=said.get(id_),
+            downloads=downloads.get(id_, 0),
+        )
+        for id_ in every
+    }
+    return rank(scores, defaultdict(lambda: scale), facts, positions)
 
 
-def ids(scores: dict[Signal, dict[int, float]], **more: object) -> list[int]:
-    return [hit.adapter_id for hit in ranked(scores, **more)]  # type: ignore[arg-type]
+def ids(scores: dict[Signal, dict[int, float]], downloads: Mapping[int, int] = {}) -> list[int]:
+    return [hit.adapter_id for hit in ranked(scores, downloads=downloads)]
 
 
 def surest(scores: dict[Signal, dict[int, float]], scale: Scale = PLAIN) -> float:
@@ -182,7 +201,11 @@ def test_spaces_are_compared_by_what_is_much_in_each() -> None:
     wide = Scale(Calibration((0.0, 0.2), (0.0, 0.2)), (0.0, 0.2), gibberish=1.0)
     narrow = Scale(Calibration((0.0, 0.05), (0.0, 0.05)), (0.0, 0.05), gibberish=1.0)
 
-    hits = rank({"weights": {1: 0.5, 2: 0.5}, "captions": {1: 0.5, 2: 0.5}}, {1: wide, 2: narrow})
+    hits = rank(
+        {"weights": {1: 0.5, 2: 0.5}, "captions": {1: 0.5, 2: 0.5}},
+        {1: wide, 2: narrow},
+        {1: Facts(), 2: Facts()},
+    )
 
     assert [hit.adapter_id for hit in hits] == [2, 1]
 
