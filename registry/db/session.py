@@ -117,8 +117,14 @@ def connect(url: str | URL) -> Engine:
         max_overflow=10,
         pool_timeout=10,
         # libpq would wait for minutes for a host that does not answer; and a connection that is
-        # silent for hours, because it holds a lock, may be forgotten by what lies between.
-        connect_args={"connect_timeout": 10, "keepalives_idle": 60, "keepalives_interval": 20},
+        # silent for hours, because it holds a lock, may be forgotten by what lies between. Without
+        # an encoding of the client's own, texts are bytes where the database's is SQL_ASCII.
+        connect_args={
+            "connect_timeout": 10,
+            "keepalives_idle": 60,
+            "keepalives_interval": 20,
+            "client_encoding": "utf8",
+        },
     )
     event.listen(engine, "checkout", _check_alive)
     return engine

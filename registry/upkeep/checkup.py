@@ -26,7 +26,13 @@ from registry.db.blob_names import named_blobs
 from registry.db.embedded import has_database
 from registry.db.encoders import active_encoders, encoder_among, list_encoders
 from registry.db.jobs import SILENT_SECONDS, count_stalled
-from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
+from registry.db.migrate import (
+    LEAST_PGVECTOR,
+    MAKES_DATABASE,
+    check_encoding,
+    is_old_pgvector,
+    newest_revision,
+)
 from registry.db.models import Listing
 from registry.db.runs import list_interrupted
 from registry.db.session import is_away, one_line_errors, open_engine, reached
@@ -239,6 +245,7 @@ def _check_changing(connection: Connection, revision: str) -> Finding:
 
 
 def _check_server(connection: Connection) -> Iterator[Finding]:
+    check_encoding(connection)
     # Debian's says more: "16.4 (Debian 16.4-1)".
     number: str = connection.execute(text("SHOW server_version")).scalar_one()
     if int(number.split(".")[0]) < LEAST_POSTGRES:
@@ -263,6 +270,17 @@ def _check_server(connection: Connection) -> Iterator[Finding]:
         yield Finding("vector", "wrong", said)
     elif vector is not None:
         yield Finding("vector", "fine", f"pgvector {vector}")
+    yield from _check_letters(connection)
+
+
+def _check_letters(connection: Connection) -> Iterator[Finding]:
+    """Whether pg_trgm, which asks the C library what a letter is, knows others than ASCII's."""
+    query = text("SELECT datctype FROM pg_database WHERE datname = current_database()")
+    locale = connection.scalar(query)
+    if locale in ("C", "POSIX"):
+        said = f"by LC_CTYPE {locale} no Chinese sign is a letter: misspelt words in Chinese are "
+        said += "not found. `autolora restore` a backup into an empty home and a database made by "
+        yield Finding("letters", "warning", said + MAKES_DATABASE)
 
 
 def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from registry.upkeep.checkup import (
     check_up,
 )
 from tests.builders import add_adapter
+from tests.databases import database_beside
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_well
 from tests.registry.conftest import add_real_encoder, another_user
@@ -187,21 +188,35 @@ def test_a_role_that_may_only_read_is_wrong(whole: Registry, engine: Engine, poo
 
 
 def test_a_role_that_cannot_make_the_schema_is_wrong(
-    registry: Registry, engine: Engine, poor: str
+    registry: Registry, database_url: str, poor: str
 ) -> None:
-    outside = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with outside.connect() as connection:
-        connection.execute(text("CREATE DATABASE bare TEMPLATE template0"))
-    try:
+    with database_beside(database_url, "bare", "TEMPLATE template0"):
         url = make_url(poor).set(database="bare").render_as_string(hide_password=False)
         found = database_findings(registry, url)
-    finally:
-        with outside.connect() as connection:
-            connection.execute(text("DROP DATABASE bare WITH (FORCE)"))
 
     assert "`CREATE EXTENSION vector`" in found["vector"].said
     assert "may not create tables" in found["schema"].said
     assert {finding.level for finding in found.values()} == {"wrong"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "what", "level", "said"),
+    [
+        ("SQL_ASCII", "database", "wrong", "has the encoding SQL_ASCII"),
+        ("UTF8", "letters", "warning", "misspelt words in Chinese"),
+    ],
+)
+def test_a_database_without_letters_is_told_of(
+    encoding: str, what: str, level: str, said: str, registry: Registry, database_url: str
+) -> None:
+    """As `initdb` under LANG=C makes it, and as it is made of a template of such a server."""
+    options = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
+    with database_beside(database_url, "letters", options) as url:
+        found = database_findings(registry, url)
+
+    assert [(name, finding.level) for name, finding in found.items()] == [(what, level)]
+    assert said in found[what].said
+    assert "LC_CTYPE 'C.UTF-8'" in found[what].said
 
 
 def test_blobs_are_told_of_with_what_has_them_again(whole: Registry) -> None:
