@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
-from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from registry.errors import HomeUnknownError, SettingError, SettingsFileError, TokenPlaceError
 from registry.local_copies import make_room
 
 # A setting's variable is called so, and its name; or its line in this file of the folder at hand.
@@ -63,6 +63,13 @@ MOST_VALUE_LETTERS = 100
 NEAR = 0.9
 
 
+def _usual_home() -> Path:
+    try:
+        return user_data_path("autolora")
+    except RuntimeError as error:
+        raise HomeUnknownError from error
+
+
 class Settings(BaseModel):
     """Built once, at an entry point, then passed on.
 
@@ -76,7 +83,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
     # Holds the blobs and, unless `database_url` names another, the database.
-    home: Path = Field(default_factory=lambda: user_data_path("autolora"))
+    home: Path = Field(default_factory=_usual_home)
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded. Secret,
     # since it has a password in it.
     database_url: str | None = Field(default=None, repr=False)
@@ -187,6 +194,7 @@ class Settings(BaseModel):
             TokenPlaceError: a token is from one place and its address from another.
             SettingError: a setting is none that it can be.
             SettingsFileError: there may be a `.env`, which cannot be read.
+            HomeUnknownError: no home is set, and this user has no folder for one.
         """
         said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
         places = {"the program": given, "the environment": said, ENV_FILE: written}
@@ -224,7 +232,11 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
-        return home.expanduser().absolute()
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError as error:
+            said = "whose home ~ stands for is not known; write the path in full"
+            raise PydanticCustomError("home", said) from error
 
     @field_validator("nightly_at")
     @classmethod

@@ -5,7 +5,7 @@ import pytest
 
 from crawler.manners import Manners
 from registry.config import TOKENS, Settings
-from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from registry.errors import HomeUnknownError, SettingError, SettingsFileError, TokenPlaceError
 from tests.registry.conftest import another_user
 
 # Each token and the address that it goes to.
@@ -255,3 +255,15 @@ def test_nor_is_a_folder_passed_over_that_may_hold_one(
 
     with another_user(), pytest.raises(SettingsFileError, match="another folder"):
         Settings()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_folder_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HomeUnknownError, match="Set REGISTRY_HOME"):
+        Settings()
+    monkeypatch.setenv("REGISTRY_HOME", "~nobody9/x")
+    with pytest.raises(SettingError, match=r"^REGISTRY_HOME, .* is '~nobody9/x': .* in full"):
+        Settings()
+
+    monkeypatch.setenv("REGISTRY_HOME", "/x")
+    assert Settings().home == Path("/x")
