@@ -335,28 +335,30 @@ def _check_backfills(_: Settings, session: Session) -> Iterator[Finding]:
 
 
 def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
-    """What the database counts on lies in the store, in full length."""
+    """What the database counts on lies in the store, in full length, and can be read."""
     if settings.blobs_url is not None:
         yield _check_shared(settings, settings.blobs_url, session)
         return
-    missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    cut: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    faulty: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     number = 0
     for number, blob in enumerate(named_blobs(session), 1):  # noqa: B007 (it is used after)
-        path = settings.blobs / blob.sha256[:2] / blob.sha256
         mend = MENDS.get(blob.what, FETCHES)
         try:
-            size = path.stat().st_size
+            with (settings.blobs / blob.sha256[:2] / blob.sha256).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
         except FileNotFoundError:
-            missing[mend][blob.sha256] = blob.what
+            faulty["missing", mend][blob.sha256] = blob.what
+        except OSError as error:
+            gives = f"`chown -R` gives {settings.blobs} back to who runs this"
+            why = f"{error.strerror}; {gives}, or its disk or mount is to be mended"
+            faulty["out of reach", why][blob.sha256] = blob.what
         else:
             if size == 0 or (blob.size is not None and size != blob.size):
-                cut[mend][blob.sha256] = blob.what
-    for lost, fault in ((missing, "missing"), (cut, "cut or too long")):
-        for mend, blobs in lost.items():
-            lacking = counted(len(blobs), "is", "are")
-            yield Finding("blobs", "wrong", f"{lacking} {fault} ({_named(blobs)}); {mend}")
-    if not missing and not cut:
+                faulty["cut or too long", mend][blob.sha256] = blob.what
+    for (fault, mend), blobs in faulty.items():
+        lacking = counted(len(blobs), "is", "are")
+        yield Finding("blobs", "wrong", f"{lacking} {fault} ({_named(blobs)}); {mend}")
+    if not faulty:
         yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
 
 

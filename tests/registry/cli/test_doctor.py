@@ -88,6 +88,24 @@ def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) ->
     assert any(f"adapter's file {str(file)[:12]}…" in line and "1 is cut" in line for line in said)
 
 
+def test_a_blob_that_cannot_be_read_is_told_of_and_the_others_are_looked_at(
+    whole: Registry,
+) -> None:
+    """As one of root's, or one on a disk that fails; fetched again it would be no better."""
+    with whole.sessions() as session:
+        sha256 = session.execute(text("SELECT sha256 FROM files")).scalar_one()
+    blob = whole.blobs.path(sha256)
+    blob.unlink()
+    blob.symlink_to(blob)
+
+    [finding] = found(whole).values()
+
+    assert (finding.what, finding.level) == ("blobs", "wrong")
+    assert f"1 is out of reach (adapter's file {sha256[:12]}…); Too many levels" in finding.said
+    assert f"`chown -R` gives {whole.settings.blobs} back" in finding.said
+    assert "refresh --full" not in finding.said
+
+
 @pytest.mark.parametrize("state", ["gone", "refused"])
 def test_a_lost_cover_of_what_is_not_found_is_not_missed(whole: Registry, state: str) -> None:
     """No refresh fetches it again, so nobody could mend it."""
