@@ -6,7 +6,7 @@ Nothing is changed, but that the embedded PostgreSQL is started where it is down
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,6 +60,13 @@ MENDS = {
 }
 # What making images needs, as packages are called.
 FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
+# What settings need that are other than usual, and the extra that it comes with.
+NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "base_models": (FUSION, "fusion"),
+    "image_encoder": (("transformers",), "fusion"),
+    "caption_folder": (("transformers",), "captions"),
+    "text_encoder": (("sentence-transformers",), "gpu"),
+}
 HUB_SECONDS = 10.0
 
 
@@ -155,22 +162,33 @@ def check_room(settings: Settings) -> Iterator[Finding]:
 
 
 def check_libraries(settings: Settings) -> Iterator[Finding]:
-    """Whether what makes images is installed. Nothing of it is loaded."""
-    found, missing = [], []
-    for package in FUSION:
+    """Whether what the settings need, and what makes images, is installed. None of it is loaded."""
+    wrong = False
+    for name, (packages, extra) in NEEDS.items():
+        usual = Settings.model_fields[name].get_default(call_default_factory=True)
+        if getattr(settings, name) != usual and (missing := _missing(packages)):
+            wrong = True
+            said = f"REGISTRY_{name.upper()} needs {', '.join(missing)}; "
+            said += f"`pip install 'autolora-registry[{extra}]'`"
+            yield Finding("libraries", "wrong", said)
+    if wrong:
+        return
+    if missing := _missing(FUSION):
+        said = f"without {', '.join(missing)} no images are made here; "
+        said += "`pip install 'autolora-registry[fusion]'` would do"
+    else:
+        said = ", ".join(f"{package} {version(package)}" for package in FUSION)
+    yield Finding("libraries", "fine", said)
+
+
+def _missing(packages: Iterable[str]) -> list[str]:
+    missing = []
+    for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            version(package)
         except PackageNotFoundError:
             missing.append(package)
-    how = "`pip install 'autolora-registry[fusion]'`"
-    if missing and settings.base_models:
-        said = f"{', '.join(missing)} are missing to make images; {how}"
-        yield Finding("libraries", "wrong", said)
-    elif missing:
-        said = f"without {', '.join(missing)} no images are made here; {how} would do"
-        yield Finding("libraries", "fine", said)
-    else:
-        yield Finding("libraries", "fine", ", ".join(found))
+    return missing
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
@@ -290,8 +308,8 @@ def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:
         yield from check(settings, session)
 
 
-def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
-    """Each base model with adapters has an encoder that search uses."""
+def _check_encoders(settings: Settings, session: Session) -> Iterator[Finding]:
+    """Each base model with adapters has an encoder that search uses, and can use."""
     active = active_encoders(session)
     query = select(Listing.base_model, func.count()).group_by(Listing.base_model)
     counts = session.execute(query.order_by(Listing.base_model)).all()
@@ -314,6 +332,11 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
             )
             said += "`autolora encoders add` adds one that there is"
             yield Finding(name, "warning", said)
+        elif encoder.text_encoder != settings.text_encoder:
+            said = f"{encoder.name} reads {encoder.text_encoder}, not {settings.text_encoder}: "
+            said += "weights are not compared. Set REGISTRY_TEXT_ENCODER to the former, or "
+            said += f"`autolora train-encoder --base-model {base_model}` trains one for the latter"
+            yield Finding(name, "wrong", said)
         else:
             yield Finding(name, "fine", f"{encoder.name}, for {counted(count, 'adapter')}")
     if not counts:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from registry.db.models import Adapter, Cover, File
 from registry.errors import DatabaseRightsError
 from registry.service import Registry
 from registry.token_scopes import TokenScope
+from registry.upkeep import checkup
 from registry.upkeep.checkup import (
     Finding,
     check_database,
     check_home,
     check_hubs,
+    check_libraries,
     check_room,
     check_settings,
     check_up,
@@ -162,6 +165,51 @@ def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Reg
     assert not any(line.startswith("encoder of unknown") for line in said)
     assert any(line.startswith("jobs: 1 job is of workers silent") for line in said)
     assert any(line.startswith("jobs: refresh 1 was killed") for line in said)
+
+
+def test_an_encoder_of_another_text_encoder_is_wrong(whole: Registry) -> None:
+    """No search compares weights by it."""
+    settings = whole.settings.model_copy(update={"text_encoder": "some/other"})
+
+    [finding] = [f for f in check_database(settings) if f.level == "wrong"]
+
+    assert finding.what == "encoder of demo-flux-tiny"
+    assert "ridge-demo-flux-tiny reads use-multilingual-v3, not some/other" in finding.said
+    assert "REGISTRY_TEXT_ENCODER" in finding.said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "package", "extra"),
+    [
+        ("base_models", {"flux.1-dev": "/base"}, "diffusers", "fusion"),
+        ("image_encoder", Path("/clip"), "transformers", "fusion"),
+        ("caption_folder", Path("/qwen"), "transformers", "captions"),
+        ("text_encoder", "some/other", "sentence-transformers", "gpu"),
+    ],
+)
+def test_what_a_setting_needs_and_is_not_installed_is_wrong(
+    setting: str,
+    value: object,
+    package: str,
+    extra: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkup, "version", lambda name: version_unless(package, name))
+
+    [unneeded] = check_libraries(settings)
+    [needed] = check_libraries(settings.model_copy(update={setting: value}))
+
+    assert (unneeded.level, needed.level) == ("fine", "wrong")
+    assert f"REGISTRY_{setting.upper()} needs {package}" in needed.said
+    assert f"autolora-registry[{extra}]" in needed.said
+
+
+def version_unless(missing: str, name: str) -> str:
+    """Answer as an installation does that has all but one package."""
+    if name == missing:
+        raise PackageNotFoundError(name)
+    return "1.0"
 
 
 def test_it_makes_no_database_and_says_where_one_was_lost(settings: Settings) -> None:
