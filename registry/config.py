@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_origin
 
@@ -61,6 +63,10 @@ MOST_VALUE_LETTERS = 100
 
 # How alike a name and a setting's are if it is meant: one wrong letter in a short one is .94.
 NEAR = 0.9
+
+# What a request's Host is without its port: a name in ASCII or an address, of which one of IPv6 has
+# two colons at least.
+_BARE_NAME = re.compile(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F.]*", re.ASCII)
 
 
 def _usual_home() -> Path:
@@ -246,6 +252,22 @@ class Settings(BaseModel):
             raise PydanticCustomError("time_parsing", WANTED["time_parsing"])
         return at
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: list[str]) -> list[str]:
+        """Refuse names: who asks is known by address, or is whoever it is."""
+        return proxies if proxies == ["*"] else [_address(proxy) for proxy in proxies]
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _bare_names(cls, hosts: list[str]) -> list[str]:
+        """Refuse what no request is compared with: its scheme and port are left out."""
+        for host in hosts:
+            if not _BARE_NAME.fullmatch(host):
+                said = f"{host} is no bare name; leave out scheme, port and signs"
+                raise PydanticCustomError("host", f"{said}, as in lora.example")
+        return hosts
+
     @field_validator("base_models", "gates", "guide_from")
     @classmethod
     def _by_our_names(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -290,6 +312,16 @@ class Settings(BaseModel):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def _address(written: str) -> str:
+    """Return an address or a network as it is compared, of which any address may be given."""
+    try:
+        network = ip_network(written, strict=False)
+    except ValueError as error:
+        said = f"{written} is no address; write those of proxies or of networks, as in "
+        raise PydanticCustomError("address", f"{said}172.18.0.0/16") from error
+    return str(network if "/" in written else network.network_address)
 
 
 def _lines_of_file() -> Mapping[str, str | None]:

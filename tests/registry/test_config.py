@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import get_origin
 
@@ -187,6 +188,37 @@ def test_a_wrong_setting_is_told_with_what_it_can_be(
     said = str(raised.value)
     assert said.startswith(f"REGISTRY_{variable}, set in the environment, is '{value}': ")
     assert wanted in said
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "http://127.0.0.1", "127.0.0.1:80", "*"])
+def test_a_proxy_that_would_never_be_believed_is_refused(proxy: str) -> None:
+    """Who asks is known by address, so everybody behind it would have one limit."""
+    with pytest.raises(SettingError, match=rf"TRUSTED_PROXIES.*: {re.escape(proxy)} is no address"):
+        Settings(trusted_proxies=["127.0.0.1", proxy])
+
+
+def test_proxies_are_addresses_and_networks_or_all() -> None:
+    written = ["127.0.0.1", "172.18.0.1/16", "FD00::1", "fd00::/8"]
+
+    stored = Settings(trusted_proxies=written).trusted_proxies
+
+    assert stored == ["127.0.0.1", "172.18.0.0/16", "fd00::1", "fd00::/8"]
+    assert Settings(trusted_proxies=["*"]).trusted_proxies == ["*"]
+
+
+@pytest.mark.parametrize(
+    "host", ["lora.example:80", "cafe:80", "https://lora.example", "*.example", "[fd00::1]"]
+)
+def test_a_host_that_no_request_names_is_refused(host: str) -> None:
+    """Names are compared without scheme and port."""
+    with pytest.raises(SettingError, match=rf"ALLOWED_HOSTS.*: {re.escape(host)} is no bare name"):
+        Settings(allowed_hosts=["lora.example", host])
+
+
+def test_hosts_are_names_and_addresses() -> None:
+    hosts = ["Lora.example", "my_box", "192.168.0.2", "fd00::1"]
+
+    assert Settings(allowed_hosts=hosts).allowed_hosts == hosts
 
 
 @pytest.mark.parametrize("name", ["HOME", "DATABASE_URL", "BLOBS_URL", "URL", "HOST", "PORT"])
