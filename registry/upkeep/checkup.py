@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from crawler.counted import counted
-from crawler.disk import is_folder
+from crawler.disk import nearest_folder
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.http import PoliteClient
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
@@ -147,18 +147,29 @@ def check_home(home: Path) -> Iterator[Finding]:
 
 
 def check_room(settings: Settings) -> Iterator[Finding]:
-    """Whether the disk has room left, and more than the reserve."""
-    folder = next(path for path in (settings.home, *settings.home.parents) if is_folder(path))
+    """Whether disks have room left, and more than the reserve: that of blobs may be another."""
+    home, blobs = nearest_folder(settings.home), nearest_folder(settings.blobs)
+    if shutil.disk_usage(home).free < LEAST_FREE_BYTES:
+        yield Finding("disk", "wrong", f"{_room(home)}; PostgreSQL cannot start. Free some")
+    else:
+        yield _check_reserve(settings, "disk", home)
+    if blobs.stat().st_dev != home.stat().st_dev:
+        yield _check_reserve(settings, "disk of blobs", blobs)
+
+
+def _check_reserve(settings: Settings, what: str, folder: Path) -> Finding:
     total, _, free = shutil.disk_usage(folder)
     reserved = settings.disk_limits.reserve(total)
-    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
-    if free < LEAST_FREE_BYTES:
-        yield Finding("disk", "wrong", f"{said}; PostgreSQL cannot start. Free some")
-    elif free < reserved:
-        reserve = f"the reserve is {reserved / 1e9:.1f} GB (REGISTRY_RESERVED_BYTES)"
-        yield Finding("disk", "warning", f"{said} and {reserve}: nothing is fetched. Free some")
-    else:
-        yield Finding("disk", "fine", said)
+    if free >= reserved:
+        return Finding(what, "fine", _room(folder))
+    reserve = f"the reserve is {reserved / 1e9:.1f} GB (REGISTRY_RESERVED_BYTES)"
+    said = f"{_room(folder)} and {reserve}: nothing is fetched. Free some"
+    return Finding(what, "warning", said)
+
+
+def _room(folder: Path) -> str:
+    total, _, free = shutil.disk_usage(folder)
+    return f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
 
 
 def check_libraries(settings: Settings) -> Iterator[Finding]:

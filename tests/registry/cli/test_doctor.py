@@ -1,6 +1,7 @@
 """`autolora doctor`: what is wrong is named with what to do, and the exit code tells."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -361,3 +362,21 @@ def test_a_home_of_another_user_keeps_nothing_else_from_being_looked_at(
         (finding.what, "cannot be looked at: Permission" in finding.said) for finding in findings
     ]
     assert said == [("settings", True), ("home", True), ("disk", False), ("database", True)]
+
+
+def test_the_disk_of_blobs_is_looked_at_where_it_is_another(
+    small_disk: Path, registry: Registry
+) -> None:
+    """Docs say to link `blobs` to where it is shared; what is fetched goes there."""
+    home = registry.settings.home
+    home.mkdir(mode=0o700, exist_ok=True)
+    settings = registry.settings.model_copy(update={"reserved_bytes": 2**21})
+    assert [finding.what for finding in check_room(settings)] == ["disk"]
+    settings.blobs.symlink_to(small_disk)
+
+    own, other = check_room(settings)
+
+    assert (own.what, own.level) == ("disk", "fine")
+    assert (other.what, other.level) == ("disk of blobs", "warning")
+    assert "nothing is fetched" in other.said
+    assert registry.status().disk.total == shutil.disk_usage(small_disk).total
