@@ -58,6 +58,11 @@ class DiskLimits:
         return self.reserved_bytes
 
 
+def nearest_folder(path: Path) -> Path:
+    """Return a folder, or the one above that it would be made in."""
+    return next(each for each in (path, *path.parents) if is_folder(each))
+
+
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder; one that cannot even be looked at is none."""
     try:

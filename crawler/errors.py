@@ -53,6 +53,7 @@ AutoLoraError
     TokenPlaceError
     SettingError
     SettingsFileError
+    HomeUnknownError
     DatabaseError
       DatabaseLostError
       DatabaseRoomError

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_origin
 
@@ -26,7 +28,7 @@ from pydantic_core import PydanticCustomError
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
-from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from registry.errors import HomeUnknownError, SettingError, SettingsFileError, TokenPlaceError
 from registry.local_copies import make_room
 
 # A setting's variable is called so, and its name; or its line in this file of the folder at hand.
@@ -62,6 +64,17 @@ MOST_VALUE_LETTERS = 100
 # How alike a name and a setting's are if it is meant: one wrong letter in a short one is .94.
 NEAR = 0.9
 
+# What a request's Host is without its port: a name in ASCII or an address, of which one of IPv6 has
+# two colons at least.
+_BARE_NAME = re.compile(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F.]*", re.ASCII)
+
+
+def _usual_home() -> Path:
+    try:
+        return user_data_path("autolora")
+    except RuntimeError as error:
+        raise HomeUnknownError from error
+
 
 class Settings(BaseModel):
     """Built once, at an entry point, then passed on.
@@ -76,7 +89,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", validate_default=True)
 
     # Holds the blobs and, unless `database_url` names another, the database.
-    home: Path = Field(default_factory=lambda: user_data_path("autolora"))
+    home: Path = Field(default_factory=_usual_home)
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded. Secret,
     # since it has a password in it.
     database_url: str | None = Field(default=None, repr=False)
@@ -187,6 +200,7 @@ class Settings(BaseModel):
             TokenPlaceError: a token is from one place and its address from another.
             SettingError: a setting is none that it can be.
             SettingsFileError: there may be a `.env`, which cannot be read.
+            HomeUnknownError: no home is set, and this user has no folder for one.
         """
         said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
         places = {"the program": given, "the environment": said, ENV_FILE: written}
@@ -224,7 +238,11 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
-        return home.expanduser().absolute()
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError as error:
+            said = "whose home ~ stands for is not known; write the path in full"
+            raise PydanticCustomError("home", said) from error
 
     @field_validator("nightly_at")
     @classmethod
@@ -233,6 +251,22 @@ class Settings(BaseModel):
         if at is not None and (at.tzinfo or at.second or at.microsecond):
             raise PydanticCustomError("time_parsing", WANTED["time_parsing"])
         return at
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, proxies: list[str]) -> list[str]:
+        """Refuse names: who asks is known by address, or is whoever it is."""
+        return proxies if proxies == ["*"] else [_address(proxy) for proxy in proxies]
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _bare_names(cls, hosts: list[str]) -> list[str]:
+        """Refuse what no request is compared with: its scheme and port are left out."""
+        for host in hosts:
+            if not _BARE_NAME.fullmatch(host):
+                said = f"{host} is no bare name; leave out scheme, port and signs"
+                raise PydanticCustomError("host", f"{said}, as in lora.example")
+        return hosts
 
     @field_validator("base_models", "gates", "guide_from")
     @classmethod
@@ -278,6 +312,16 @@ class Settings(BaseModel):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def _address(written: str) -> str:
+    """Return an address or a network as it is compared, of which any address may be given."""
+    try:
+        network = ip_network(written, strict=False)
+    except ValueError as error:
+        said = f"{written} is no address; write those of proxies or of networks, as in "
+        raise PydanticCustomError("address", f"{said}172.18.0.0/16") from error
+    return str(network if "/" in written else network.network_address)
 
 
 def _lines_of_file() -> Mapping[str, str | None]:

@@ -47,6 +47,16 @@ class SettingsFileError(RegistryError):
         )
 
 
+class HomeUnknownError(RegistryError):
+    """No home is set, and the user has no folder that it would lie in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this user has no name here and no HOME, so the registry has no folder to lie in. "
+            "Set REGISTRY_HOME to one."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from crawler.disk import nearest_folder
 from registry.administration import Administration
 from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
@@ -74,7 +75,7 @@ class Registry(ImageService, Administration):
 
         with one_line_errors(), self.sessions.begin() as session:
             wanted = wanted_captions(self.settings, now(session))
-            disk = shutil.disk_usage(self.blobs.root.parent)
+            disk = shutil.disk_usage(nearest_folder(self.blobs.root))
             return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
 
     def check_ready(self) -> None:

@@ -9,11 +9,13 @@ from registry.db.session import connect
 
 
 @contextmanager
-def database_beside(url: str, name: str) -> Iterator[str]:
+def database_beside(url: str, name: str, options: str = "") -> Iterator[str]:
     """Make an empty database on the server of `url`; give its address, and drop it after."""
     engine = connect(url).execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(url).set(database=name).render_as_string(hide_password=False)
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name} {options}"))
+        try:
+            yield make_url(url).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()

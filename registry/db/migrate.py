@@ -23,6 +23,12 @@ MIGRATIONS = _FROM_A_WHEEL if _FROM_A_WHEEL.is_dir() else _PACKAGE.parent / "mig
 # https://github.com/pgvector/pgvector/issues/993
 LEAST_PGVECTOR = (0, 8, 4)
 
+# What makes a database that holds all letters and knows them: that of a server whose locale is "C"
+# is SQL_ASCII, whose texts are bytes.
+MAKES_DATABASE = (
+    "`CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'`"
+)
+
 # Any number no other program locks; these are the letters "ALR" and a 1.
 _ADVISORY_LOCK = 0x414C5201
 
@@ -40,11 +46,12 @@ def migrate(engine: Engine) -> None:
     """Migrate to the newest revision. Harmless when there already, or when run twice at once.
 
     Raises:
-        DatabaseError: it does not answer, an extension or room is missing, or the schema is newer
-            than this code.
+        DatabaseError: it does not answer, is not in UTF-8, an extension or room is missing, or the
+            schema is newer than this code.
     """
     try:
         with engine.connect() as connection:
+            check_encoding(connection)
             if stored_revision(connection) == last_revision():
                 _check_pgvector(connection)
                 return
@@ -106,6 +113,16 @@ def _upgrade(connection: Connection) -> None:
             f"It knows up to {newest_revision()}: update the registry."
         ) from error
     connection.commit()
+
+
+def check_encoding(connection: Connection) -> None:
+    """Refuse a database that cannot hold every letter."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise DatabaseError(
+            f"the database has the encoding {encoding}, and texts here need UTF8. Name one in "
+            f"REGISTRY_DATABASE_URL that was made by {MAKES_DATABASE}."
+        )
 
 
 def stored_revision(connection: Connection) -> str | None:

@@ -2,7 +2,7 @@
 
 import select
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -117,8 +117,14 @@ def connect(url: str | URL) -> Engine:
         max_overflow=10,
         pool_timeout=10,
         # libpq would wait for minutes for a host that does not answer; and a connection that is
-        # silent for hours, because it holds a lock, may be forgotten by what lies between.
-        connect_args={"connect_timeout": 10, "keepalives_idle": 60, "keepalives_interval": 20},
+        # silent for hours, because it holds a lock, may be forgotten by what lies between. Without
+        # an encoding of the client's own, texts are bytes where the database's is SQL_ASCII.
+        connect_args={
+            "connect_timeout": 10,
+            "keepalives_idle": 60,
+            "keepalives_interval": 20,
+            "client_encoding": "utf8",
+        },
     )
     event.listen(engine, "checkout", _check_alive)
     return engine
@@ -141,13 +147,16 @@ def _check_alive(connection: psycopg.Connection, *_: object) -> None:
 
 
 def _with_driver(url: str) -> URL:
-    try:
+    parsed: URL | None = None
+    with suppress(ArgumentError, ValueError):
         parsed = make_url(url)
-    except (ArgumentError, ValueError):
+    # Behind an @ of its own, a password's rest is taken for the host, which messages name.
+    if parsed is None or "@" in f"{parsed.host}{parsed.database}":
         # Without its cause, which quotes the address, and the password in it.
         raise DatabaseError(
-            "REGISTRY_DATABASE_URL is no address; write postgresql://user:password@host/database."
-        ) from None
+            "REGISTRY_DATABASE_URL is no address; write postgresql://user:password@host/database, "
+            "and signs such as @ in a password as %40."
+        )
     if parsed.drivername in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":

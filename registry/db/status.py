@@ -29,7 +29,7 @@ class ActiveEncoder:
 
 @dataclass(frozen=True, slots=True)
 class DiskFacts:
-    """Bytes: of the home's disk, of the database, and of the adapters' files that are kept."""
+    """Bytes: of the disk of blobs, of the database, and of the adapters' files that are kept."""
 
     free: int
     total: int
@@ -64,7 +64,7 @@ def load_status(
     """Return how the registry is.
 
     `wanted` are the captions that are to be written, if any are; `room` the free bytes of the
-    home's disk, and all.
+    disk that blobs lie on, and all.
     """
     encoders = [
         ActiveEncoder(encoder.name, encoder.base_model, count_missing(session, encoder))

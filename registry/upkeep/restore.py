@@ -12,7 +12,7 @@ from crawler.whole_file import written_whole
 from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
-from registry.db.migrate import migrate
+from registry.db.migrate import check_encoding, migrate
 from registry.db.session import one_line_errors, open_engine, reached
 from registry.errors import BackupError, DiskFullError
 from registry.upkeep.backup import (
@@ -76,6 +76,7 @@ def _restore(
     filling = _filling(settings, manifest)
     with one_line_errors(), open_engine(settings) as engine:
         with reached(engine) as connection:
+            check_encoding(connection)
             is_empty = not has_tables(connection)
         if is_empty:
             make_private(settings.home)

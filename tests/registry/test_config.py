@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import get_origin
 
@@ -5,7 +6,7 @@ import pytest
 
 from crawler.manners import Manners
 from registry.config import TOKENS, Settings
-from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from registry.errors import HomeUnknownError, SettingError, SettingsFileError, TokenPlaceError
 from tests.registry.conftest import another_user
 
 # Each token and the address that it goes to.
@@ -189,6 +190,37 @@ def test_a_wrong_setting_is_told_with_what_it_can_be(
     assert wanted in said
 
 
+@pytest.mark.parametrize("proxy", ["nginx", "http://127.0.0.1", "127.0.0.1:80", "*"])
+def test_a_proxy_that_would_never_be_believed_is_refused(proxy: str) -> None:
+    """Who asks is known by address, so everybody behind it would have one limit."""
+    with pytest.raises(SettingError, match=rf"TRUSTED_PROXIES.*: {re.escape(proxy)} is no address"):
+        Settings(trusted_proxies=["127.0.0.1", proxy])
+
+
+def test_proxies_are_addresses_and_networks_or_all() -> None:
+    written = ["127.0.0.1", "172.18.0.1/16", "FD00::1", "fd00::/8"]
+
+    stored = Settings(trusted_proxies=written).trusted_proxies
+
+    assert stored == ["127.0.0.1", "172.18.0.0/16", "fd00::1", "fd00::/8"]
+    assert Settings(trusted_proxies=["*"]).trusted_proxies == ["*"]
+
+
+@pytest.mark.parametrize(
+    "host", ["lora.example:80", "cafe:80", "https://lora.example", "*.example", "[fd00::1]"]
+)
+def test_a_host_that_no_request_names_is_refused(host: str) -> None:
+    """Names are compared without scheme and port."""
+    with pytest.raises(SettingError, match=rf"ALLOWED_HOSTS.*: {re.escape(host)} is no bare name"):
+        Settings(allowed_hosts=["lora.example", host])
+
+
+def test_hosts_are_names_and_addresses() -> None:
+    hosts = ["Lora.example", "my_box", "192.168.0.2", "fd00::1"]
+
+    assert Settings(allowed_hosts=hosts).allowed_hosts == hosts
+
+
 @pytest.mark.parametrize("name", ["HOME", "DATABASE_URL", "BLOBS_URL", "URL", "HOST", "PORT"])
 @pytest.mark.parametrize("place", ["environment", "file"])
 def test_an_empty_setting_is_said_to_be_empty(
@@ -255,3 +287,15 @@ def test_nor_is_a_folder_passed_over_that_may_hold_one(
 
     with another_user(), pytest.raises(SettingsFileError, match="another folder"):
         Settings()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_folder_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HomeUnknownError, match="Set REGISTRY_HOME"):
+        Settings()
+    monkeypatch.setenv("REGISTRY_HOME", "~nobody9/x")
+    with pytest.raises(SettingError, match=r"^REGISTRY_HOME, .* is '~nobody9/x': .* in full"):
+        Settings()
+
+    monkeypatch.setenv("REGISTRY_HOME", "/x")
+    assert Settings().home == Path("/x")

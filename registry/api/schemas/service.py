@@ -135,7 +135,7 @@ class ActiveEncoderAnswer(Answer):
 class DiskAnswer(Answer):
     """Bytes."""
 
-    free: int = Field(examples=[412000000000], description="Of the home's disk.")
+    free: int = Field(examples=[412000000000], description="Of the disk that blobs lie on.")
     total: int = Field(examples=[1000000000000])
     database: int = Field(examples=[91000000])
     files: Bytes = Field(description="Adapters' files that are kept.")

@@ -1,7 +1,9 @@
 """`autolora doctor`: what is wrong is named with what to do, and the exit code tells."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -17,16 +19,19 @@ from registry.db.models import Adapter, Cover, File
 from registry.errors import DatabaseRightsError
 from registry.service import Registry
 from registry.token_scopes import TokenScope
+from registry.upkeep import checkup
 from registry.upkeep.checkup import (
     Finding,
     check_database,
     check_home,
     check_hubs,
+    check_libraries,
     check_room,
     check_settings,
     check_up,
 )
 from tests.builders import add_adapter
+from tests.databases import database_beside
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_well
 from tests.registry.conftest import add_real_encoder, another_user
@@ -87,6 +92,24 @@ def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) ->
     assert any(f"adapter's file {str(file)[:12]}…" in line and "1 is cut" in line for line in said)
 
 
+def test_a_blob_that_cannot_be_read_is_told_of_and_the_others_are_looked_at(
+    whole: Registry,
+) -> None:
+    """As one of root's, or one on a disk that fails; fetched again it would be no better."""
+    with whole.sessions() as session:
+        sha256 = session.execute(text("SELECT sha256 FROM files")).scalar_one()
+    blob = whole.blobs.path(sha256)
+    blob.unlink()
+    blob.symlink_to(blob)
+
+    [finding] = found(whole).values()
+
+    assert (finding.what, finding.level) == ("blobs", "wrong")
+    assert f"1 is out of reach (adapter's file {sha256[:12]}…); Too many levels" in finding.said
+    assert f"`chown -R` gives {whole.settings.blobs} back" in finding.said
+    assert "refresh --full" not in finding.said
+
+
 @pytest.mark.parametrize("state", ["gone", "refused"])
 def test_a_lost_cover_of_what_is_not_found_is_not_missed(whole: Registry, state: str) -> None:
     """No refresh fetches it again, so nobody could mend it."""
@@ -145,6 +168,51 @@ def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Reg
     assert any(line.startswith("jobs: refresh 1 was killed") for line in said)
 
 
+def test_an_encoder_of_another_text_encoder_is_wrong(whole: Registry) -> None:
+    """No search compares weights by it."""
+    settings = whole.settings.model_copy(update={"text_encoder": "some/other"})
+
+    [finding] = [f for f in check_database(settings) if f.level == "wrong"]
+
+    assert finding.what == "encoder of demo-flux-tiny"
+    assert "ridge-demo-flux-tiny reads use-multilingual-v3, not some/other" in finding.said
+    assert "REGISTRY_TEXT_ENCODER" in finding.said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "package", "extra"),
+    [
+        ("base_models", {"flux.1-dev": "/base"}, "diffusers", "fusion"),
+        ("image_encoder", Path("/clip"), "transformers", "fusion"),
+        ("caption_folder", Path("/qwen"), "transformers", "captions"),
+        ("text_encoder", "some/other", "sentence-transformers", "gpu"),
+    ],
+)
+def test_what_a_setting_needs_and_is_not_installed_is_wrong(
+    setting: str,
+    value: object,
+    package: str,
+    extra: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkup, "version", lambda name: version_unless(package, name))
+
+    [unneeded] = check_libraries(settings)
+    [needed] = check_libraries(settings.model_copy(update={setting: value}))
+
+    assert (unneeded.level, needed.level) == ("fine", "wrong")
+    assert f"REGISTRY_{setting.upper()} needs {package}" in needed.said
+    assert f"autolora-registry[{extra}]" in needed.said
+
+
+def version_unless(missing: str, name: str) -> str:
+    """Answer as an installation does that has all but one package."""
+    if name == missing:
+        raise PackageNotFoundError(name)
+    return "1.0"
+
+
 def test_it_makes_no_database_and_says_where_one_was_lost(settings: Settings) -> None:
     settings.home.mkdir(mode=0o700)
     [unused] = check_database(settings)
@@ -187,21 +255,35 @@ def test_a_role_that_may_only_read_is_wrong(whole: Registry, engine: Engine, poo
 
 
 def test_a_role_that_cannot_make_the_schema_is_wrong(
-    registry: Registry, engine: Engine, poor: str
+    registry: Registry, database_url: str, poor: str
 ) -> None:
-    outside = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with outside.connect() as connection:
-        connection.execute(text("CREATE DATABASE bare TEMPLATE template0"))
-    try:
+    with database_beside(database_url, "bare", "TEMPLATE template0"):
         url = make_url(poor).set(database="bare").render_as_string(hide_password=False)
         found = database_findings(registry, url)
-    finally:
-        with outside.connect() as connection:
-            connection.execute(text("DROP DATABASE bare WITH (FORCE)"))
 
     assert "`CREATE EXTENSION vector`" in found["vector"].said
     assert "may not create tables" in found["schema"].said
     assert {finding.level for finding in found.values()} == {"wrong"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "what", "level", "said"),
+    [
+        ("SQL_ASCII", "database", "wrong", "has the encoding SQL_ASCII"),
+        ("UTF8", "letters", "warning", "misspelt words in Chinese"),
+    ],
+)
+def test_a_database_without_letters_is_told_of(
+    encoding: str, what: str, level: str, said: str, registry: Registry, database_url: str
+) -> None:
+    """As `initdb` under LANG=C makes it, and as it is made of a template of such a server."""
+    options = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
+    with database_beside(database_url, "letters", options) as url:
+        found = database_findings(registry, url)
+
+    assert [(name, finding.level) for name, finding in found.items()] == [(what, level)]
+    assert said in found[what].said
+    assert "LC_CTYPE 'C.UTF-8'" in found[what].said
 
 
 def test_blobs_are_told_of_with_what_has_them_again(whole: Registry) -> None:
@@ -280,3 +362,21 @@ def test_a_home_of_another_user_keeps_nothing_else_from_being_looked_at(
         (finding.what, "cannot be looked at: Permission" in finding.said) for finding in findings
     ]
     assert said == [("settings", True), ("home", True), ("disk", False), ("database", True)]
+
+
+def test_the_disk_of_blobs_is_looked_at_where_it_is_another(
+    small_disk: Path, registry: Registry
+) -> None:
+    """Docs say to link `blobs` to where it is shared; what is fetched goes there."""
+    home = registry.settings.home
+    home.mkdir(mode=0o700, exist_ok=True)
+    settings = registry.settings.model_copy(update={"reserved_bytes": 2**21})
+    assert [finding.what for finding in check_room(settings)] == ["disk"]
+    settings.blobs.symlink_to(small_disk)
+
+    own, other = check_room(settings)
+
+    assert (own.what, own.level) == ("disk", "fine")
+    assert (other.what, other.level) == ("disk of blobs", "warning")
+    assert "nothing is fetched" in other.said
+    assert registry.status().disk.total == shutil.disk_usage(small_disk).total

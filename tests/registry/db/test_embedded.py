@@ -519,6 +519,8 @@ def test_a_reason_is_never_that_of_an_earlier_start(settings: Settings) -> None:
         "postgresql://someone:secret@127.0.0.1:1/registry?sslpassword=secret&user=x",
         "postgresql://someone:secret@127.0.0.1:port/registry",
         "postgresql://someone:secret@/registry?host=/nowhere&password=secret",
+        "postgresql://someone:pass@secret@127.0.0.1:1/registry",
+        "postgresql://someone:pass@127.0.0.1/secret@127.0.0.1:1/registry",
     ],
 )
 def test_no_way_to_give_a_password_is_repeated(settings: Settings, url: str) -> None:
@@ -530,6 +532,17 @@ def test_no_way_to_give_a_password_is_repeated(settings: Settings, url: str) -> 
     error: BaseException | None = caught.value
     assert "secret" not in str(error)
     assert "secret" not in repr(settings)
+
+
+def test_signs_of_a_password_are_written_as_numbers(settings: Settings) -> None:
+    """An @ as it is ends the password, and what follows would be told as the host."""
+    settings.database_url = "postgresql://some@one:p@ss@127.0.0.1:1/registry"
+    with pytest.raises(DatabaseError, match="such as @ in a password"), open_engine(settings):
+        pass
+
+    settings.database_url = "postgresql://some@one:p%40ss@127.0.0.1:1/registry?user=a@b"
+    with open_engine(settings) as engine:
+        assert (engine.url.password, engine.url.host) == ("p@ss", "127.0.0.1")
 
 
 def test_a_server_that_cannot_start_is_one_line_with_the_reason(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from registry.db.session import connect
 from registry.errors import DatabaseError
 from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
+from tests.databases import database_beside
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,21 @@ def test_an_old_pgvector_is_refused_in_one_line(
 
     with pytest.raises(DatabaseError, match=r"search needs 99\.1 or later") as raised:
         migrate(engine)
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_all_letters_is_refused_in_one_line(
+    encoding: str, database_url: str
+) -> None:
+    """`initdb` under LANG=C makes the former, whose texts arrive as bytes."""
+    options = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
+    with database_beside(database_url, "letters", options) as url:
+        narrow = connect(url)
+        with pytest.raises(DatabaseError, match=f"has the encoding {encoding}") as raised:
+            migrate(narrow)
+        narrow.dispose()
 
     assert "\n" not in str(raised.value)
 

@@ -77,3 +77,12 @@ def test_what_cannot_be_kept_is_read_all_the_same(
         assert "fox" in translations("狐狸")
     finally:
         module.dictionary.cache_clear()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_nor_has_a_user_to_have_a_folder_to_keep_it_in() -> None:
+    module.dictionary.cache_clear()
+    try:
+        assert "fox" in translations("狐狸")
+    finally:
+        module.dictionary.cache_clear()

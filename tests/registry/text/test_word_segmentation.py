@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.text import word_segmentation as module
 from registry.text.word_segmentation import (
     MOST_WORDS,
     PART_WEIGHT,
@@ -133,6 +134,17 @@ def test_loading_the_dictionary_is_silent(cache: str, tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["小猫", "小", "猫"]
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_dictionary_is_loaded_by_who_has_no_folder_to_keep_it_in() -> None:
+    """Where everybody may write, nothing is read: jieba would take it from /tmp."""
+    module._tokenizer.cache_clear()
+    try:
+        assert segment("小猫") == "小猫 小 猫"
+        assert not Path(module._tokenizer().tmp_dir).is_dir()
+    finally:
+        module._tokenizer.cache_clear()
 
 
 def test_an_emoji_is_found_by_itself_and_by_its_name() -> None:
