@@ -42,7 +42,8 @@ _FILLERS = (
     "an?", "the", "any", "in", "as", "like", "have", "having", "being", "look", "looking", "show",
     "showing", "contain", "containing", "want", "need", "wearing",
 )  # fmt: skip
-_WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+"
+# With the dots of its version: not sd 1.5.
+_WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+(?:\.(?=\d)[\w'’-]+)*"
 _OFTEN = rf"(?:{'|'.join(_OFTEN_UNWANTED)})(?![\w'’-])"
 _ENDS_SO = rf"{_OFTEN}(?:[ ]+(?:{'|'.join((*_OFTEN_UNWANTED, *_OF_THEM))})(?![\w'’-]))*"
 _THING = rf"(?:(?:{_WORD}[ ]+){{0,3}}?{_ENDS_SO}|{_WORD}(?:[ ]+{_WORD}){{0,3}})"
@@ -69,7 +70,9 @@ _ENGLISH = re.compile(
 )
 # As search engines have it: `cat -neon`, `cat -"line art"`; not `Miku -Racing-`.
 _MINUS = re.compile(
-    r"""[ ][-−](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_][\w'’]*(?:-\w+)*))(?=[ ,;.，。；]|$)"""
+    r"""[ ][-−](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_](?:[\w'’]|\.(?=\d))*(?:-\w+)*))
+    (?=[ ,;，。；]|\.(?!\d)|$)""",
+    re.VERBOSE,
 )
 # Chinese is read in simplified signs and a word a line, as the dictionary cuts it: so 和 is told
 # from that of 和服. Between signs that it may have in one word or in two, as 不|戴眼镜, is \n?.

@@ -71,6 +71,25 @@ def test_what_is_not_wanted_is_taken_out(text: str, wanted: str, unwanted: list[
 @pytest.mark.parametrize(
     ("text", "wanted", "unwanted"),
     [
+        ("cat, not sd 1.5", "cat", ["sd 1.5"]),
+        ("a cat, not flux.1 dev", "a cat", ["flux.1 dev"]),
+        ("a cat, not sdxl 1.0. smiling", "a cat. smiling", ["sdxl 1.0"]),
+        ("cat -sd1.5 -flux.1-dev", "cat", ["sd1.5", "flux.1-dev"]),
+        ("cat -red.", "cat.", ["red"]),
+        ("国风，不要SD1.5", "国风", ["SD1.5"]),
+        ("国风 不要flux.1", "国风", ["flux.1"]),
+        ("人像，不要SDXL1.0和SD1.5.", "人像.", ["SDXL1.0", "SD1.5"]),
+    ],
+)
+def test_a_version_is_no_end_of_what_is_not_wanted(
+    text: str, wanted: str, unwanted: list[str]
+) -> None:
+    assert read_wish(text) == Wish(wanted, tuple(unwanted))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted"),
+    [
         ("女孩，不要和服", "女孩", ["和服"]),
         ("海报，不要埃及风", "海报", ["埃及风"]),
         ("不要柔和光和文字的海报", "海报", ["柔和光", "文字"]),
@@ -129,7 +148,19 @@ def test_wishes_that_run_on_are_told_apart(text: str, wanted: str, unwanted: lis
 
 @pytest.mark.parametrize(
     "part",
-    ["不要", "不要猫和", "没有a、", "无文字、", "除了猫和", "猫不要", "，也", "（不要", "不要1."],
+    [
+        "不要",
+        "不要猫和",
+        "没有a、",
+        "无文字、",
+        "除了猫和",
+        "猫不要",
+        "，也",
+        "（不要",
+        "不要1.",
+        "not 1.",
+        " -1.",
+    ],
 )
 def test_a_hostile_text_is_read_in_time_that_grows_with_it(part: str) -> None:
     """The timeout is the check."""
