@@ -77,21 +77,24 @@ _MINUS = re.compile(
 # Chinese is read in simplified signs and a word a line, as the dictionary cuts it: so 和 is told
 # from that of 和服. Between signs that it may have in one word or in two, as 不|戴眼镜, is \n?.
 _CHINESE_AND = r"(?:和|或者|或|与|與|及|以及|跟|还有|還有|、|/|／)\n"
-_BEFORE = r"(?:(?:但是|但|而且|而|并且|和|以及|(?<!\w\n)我)\n){0,2}"
-# 有没有, 要不要 and 戴不戴 only ask.
+_BEFORE = r"""(?:(?:
+    但是|但|而且|而|并且|和|以及|也|都|最好|(?<!\w\n)我|里面|画面|(?:图片?|画面?|背景)\n?[里上中]
+)\n){0,3}"""
+# 有没有, 要不要 and 戴不戴 only ask. Alone 没 and 别 are words, not in 没落 and 别墅.
 _CHINESE_NO = r"""(?:
-    (?<!^有\n)没(?:有\n|\n(?:[有带戴穿]\n?|(?=人\n的)))
-  | (?<!^要\n)不\n?要\n?(?:有\n?)? | (?<!^能\n)不\n?能\n?有\n? | (?<!^是\n)不\n?是\n?
-  | (?<!^[看带戴穿]\n)不\n?[带含戴穿]\n?(?:有\n?)?
-  | 不\n?(?:想\n?要|需\n?要|包\n?[含括])\n? | 而\n?非\n
-)"""
-# Of 无, which names begin with, only what images are often wanted without.
-_OFTEN_IN_CHINESE = r"(?:文\n?字|水\n?印|背\n?景|人\n?物|边\n?框)\n?"
+    (?<!^有\n)没(?:有\n|\n(?:[有带戴穿]\n?)?) | 别\n(?=(?:有|带|加|出现)\n) | 避\n?免\n?
+  | (?<!^要\n)不\n?要\n?(?:有\n?)? | (?<!^能\n)不\n?能\n?(?:有\n?|(?=(?:带|出现|看到)\n))
+  | (?<!^是\n)不\n?是\n? | (?<!^[看带戴穿]\n)不\n?[带含戴穿]\n?(?:有\n?)?
+  | 不\n?(?:想\n?要|想\n?(?=看到\n)|需\n?要|包\n?[含括])\n? | 而\n?非\n
+)(?:(?:有|带|带有|戴|穿|加|含有|包含|出现|看到|任何|那种|太|偏|过于|是)\n){0,3}+"""
+# Of 无 and 非, which names begin with, only what images are often wanted without.
+_WITHOUT_OFTEN = r"(?:文\n?字|水\n?印|背\n?景|人\n?物|边\n?框)\n?"
+_NOT_OFTEN = r"(?:写\n?实|真\n?人|二\n?次\n?元|动\n?漫|卡\n?通|黑\n?白|彩\n?色)\n?"
 # Up to where it is said of what, or what is wanted instead: 没有文字的猫 is a cat, and
 # 不要黑白要彩色 is in colour.
 _GOES_ON_IN_CHINESE = rf"""(?:
-    (?:的|但是|但|而是|而且|而|只要|要|是|除了)\n
-  | {_BEFORE}(?:{_CHINESE_NO}|无\n{_OFTEN_IN_CHINESE})
+    (?:的|但是|但|而是|而且|而|只要|要|是|除了?)\n
+  | {_BEFORE}(?:{_CHINESE_NO}|无\n{_WITHOUT_OFTEN}|非\n{_NOT_OFTEN})
 )"""
 _SAID = rf"""(?:
     (?!{_GOES_ON_IN_CHINESE}|{_CHINESE_AND}|(?:以外|之外|外)\n)(?:[{HAN}\w]+|\.(?=\n\d))\n
@@ -100,8 +103,9 @@ _ALL_SAID = rf"{_SAID}(?:{_CHINESE_AND}{_SAID})*+"
 _CHINESE = re.compile(
     rf"""^(?:[，,;；：:、 ]\n){{0,3}}(?P<open>[（(]\n)?{_BEFORE}(?:
         {_CHINESE_NO}(?:[ ]\n)?(?P<things>{_ALL_SAID})(?:的\n|(?={_GOES_ON_IN_CHINESE})|(?!\w))
-      | 除了\n(?P<but>{_ALL_SAID})(?:以外|之外|外)\n(?:的\n)?
-      | 无\n(?P<often>{_OFTEN_IN_CHINESE}(?:{_CHINESE_AND}{_OFTEN_IN_CHINESE})*+)(?:[的版]\n?)?
+      | 除了?\n(?P<but>{_ALL_SAID})(?:以外|之外|外)\n(?:的\n)?
+      | 无\n(?P<without>{_WITHOUT_OFTEN}(?:{_CHINESE_AND}{_WITHOUT_OFTEN})*+)(?:[的版]\n?)?
+      | 非\n(?P<manner>{_NOT_OFTEN}(?:{_CHINESE_AND}{_NOT_OFTEN})*+)(?:的\n)?
     )(?(open)(?:[）)]\n)?)
     (?:
         (?:[，, ]\n)?(?:(?:但是|但|而)\n)?(?:只要|要(?!\n不))\n | (?:[，, ]\n)?而是\n
@@ -111,7 +115,7 @@ _CHINESE = re.compile(
 )
 _AND = re.compile(r"(?:[ ]*,)?[ ]+(?:or|nor|and)[ ]+", re.IGNORECASE)
 _CHINESE_APART = re.compile(f"^{_CHINESE_AND}", re.MULTILINE)
-_MAY_SAY_NO = re.compile("[没沒不非无無除]")
+_MAY_SAY_NO = re.compile("[没沒不别別非无無除避]")
 # As titles have it.
 _WITHOUT = ("without", "without a", "without an", "without any", "no", "not", "non")
 _CHINESE_WITHOUT = ("没有", "沒有", "无", "無", "不带", "不帶", "不含")
