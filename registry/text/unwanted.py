@@ -70,7 +70,7 @@ _ENGLISH = re.compile(
 )
 # As search engines have it: `cat -neon`, `cat -"line art"`; not `Miku -Racing-`.
 _MINUS = re.compile(
-    r"""[ ][-−](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_](?:[\w'’]|\.(?=\d))*(?:-\w+)*))
+    r"""[ ][-−－](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_](?:[\w'’]|\.(?=\d))*(?:-\w+)*))
     (?=[ ,;，。；]|\.(?!\d)|$)""",
     re.VERBOSE,
 )
