@@ -8,7 +8,6 @@ literally matches is out of reach, and no question costs more for being common.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -37,7 +36,7 @@ from registry.retrieval.word_scores import scoring_statement
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import words_asked
-from registry.text.translations import is_ordinary, translations
+from registry.text.translations import is_ordinary, translated
 from registry.text.word_segmentation import IS_HAN, QueryWord
 
 SHORTEST_TYPO = 4
@@ -45,8 +44,8 @@ SHORTEST_TYPO = 4
 # both says mostly something else.
 HALVES = 0.3
 # A word in the other language counts in a name as the word itself does elsewhere, and elsewhere so
-# much less: it may mean something else. Of a question so many are looked up.
-TRANSLATED, MOST_TRANSLATED = ELSEWHERE, 8
+# much less: it may mean something else.
+TRANSLATED = ELSEWHERE
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -213,12 +212,12 @@ def _ask_whole_words(
     if not words:
         return lambda: ([], [])
     common = count_common(session, "words_vector")
-    spellings, translated = _spellings(words), _translated(words)
+    spellings, meanings = _spellings(words), translated(words)
     halved = words_of_two(words)
     spelled = dict.fromkeys(one for own in spellings.values() for one in own)
     halves_of_all = (half for _, *halves in halved for half in halves)
     written = dict.fromkeys([*spelled, *halves_of_all])
-    meant = [one for own in translated.values() for one in own if one not in written]
+    meant = [one for own in meanings.values() for one in own if one not in written]
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
@@ -260,7 +259,7 @@ def _ask_whole_words(
             # PostgreSQL may know no letter in what Python takes for a word.
             if told[one].query and (one == word or not told[one].unused)
         ]
-        for word, own in translated.items():
+        for word, own in meanings.items():
             queries = {
                 one: told[one].query for one in own if told[one].query and not told[one].unused
             }
@@ -295,33 +294,6 @@ def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
             if word in spellings and joined not in spellings[word]:
                 spellings[word].append(joined)
     return spellings
-
-
-def _translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
-    """Return by word of a question what it is in the other language: words, all of them wanted.
-
-    Of a Chinese word its characters are that too, and of two words that are one thing both.
-    """
-    whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
-    characters = {word.text for word in words} - {*whole}
-    found: dict[str, list[str]] = {}
-    for own in (*((word,) for word in whole), *pairwise(whole)):
-        in_han = IS_HAN.match(own[0]) is not None
-        joined = ("" if in_han else " ").join(own)
-        parts = characters.intersection(joined) if in_han else set()
-        for meant in map(_as_stored, translations(joined)):
-            for word in (*own, *parts):
-                if meant not in found.setdefault(word, []):
-                    found[word].append(meant)
-    return found
-
-
-def _as_stored(meant: str) -> str:
-    """Return the words that a text is stored as; of Chinese the signs, which follow every word.
-
-    To cut it into words would load a dictionary for questions that have no Chinese.
-    """
-    return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
 def _term(

