@@ -144,9 +144,10 @@ def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
     """Cut a question into words, and ask which of them anybody uses."""
     with timed("segment"):
         words = words_asked(question)
+        meanings = translated(words, question)
     left = Left.by(filters)
     prepare(session, anew=not left.is_all)
-    whole_words = _ask_whole_words(session, words, left)
+    whole_words = _ask_whole_words(session, words, meanings, left)
 
     def alike() -> Sequence[Resembling]:
         _, unused = whole_words()
@@ -202,17 +203,17 @@ def score_words(
 
 
 def _ask_whole_words(
-    session: Session, words: Sequence[QueryWord], left: Left
+    session: Session, words: Sequence[QueryWord], meanings: Mapping[str, Sequence[str]], left: Left
 ) -> Answer[tuple[list[_Term], list[str]]]:
     """Ask what to look for, and for the words that nobody uses and that may be typos.
 
-    Other spellings of a word, and what it is in the other language, are looked for where somebody
-    uses them.
+    Other spellings of a word, and its `meanings` in the other language, are looked for where
+    somebody uses them.
     """
     if not words:
         return lambda: ([], [])
     common = count_common(session, "words_vector")
-    spellings, meanings = _spellings(words), translated(words)
+    spellings = _spellings(words)
     halved = words_of_two(words)
     spelled = dict.fromkeys(one for own in spellings.values() for one in own)
     halves_of_all = (half for _, *halves in halved for half in halves)

