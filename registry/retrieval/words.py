@@ -8,7 +8,6 @@ literally matches is out of reach, and no question costs more for being common.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -37,15 +36,13 @@ from registry.retrieval.word_terms import TRANSLATED, Term, in_names, make_term,
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import words_asked
-from registry.text.translations import translations
+from registry.text.translations import translated
 from registry.text.word_segmentation import IS_HAN, QueryWord
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
 # both says mostly something else.
 HALVES = 0.3
-# Of a question so many words are looked up in the other language.
-MOST_TRANSLATED = 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -126,9 +123,10 @@ def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
     """Cut a question into words, and ask which of them anybody uses."""
     with timed("segment"):
         words = words_asked(question)
+        meant = translated(words, question)
     left = Left.by(filters)
     prepare(session, anew=not left.is_all)
-    whole_words = _ask_whole_words(session, words, left)
+    whole_words = _ask_whole_words(session, words, meant, left)
 
     def alike() -> Sequence[Resembling]:
         _, unused = whole_words()
@@ -184,22 +182,22 @@ def score_words(
 
 
 def _ask_whole_words(
-    session: Session, words: Sequence[QueryWord], left: Left
+    session: Session, words: Sequence[QueryWord], meant: Mapping[str, Sequence[str]], left: Left
 ) -> Answer[tuple[list[Term], list[str]]]:
     """Ask what to look for, and for the words that nobody uses and that may be typos.
 
-    Other spellings of a word, and what it is in the other language, are looked for where somebody
-    uses them.
+    Other spellings of a word, and what is `meant` by it in the other language, are looked for where
+    somebody uses them.
     """
     if not words:
         return lambda: ([], [])
     common = count_common(session, "words_vector")
-    spellings, translated = _spellings(words), _translated(words)
+    spellings = _spellings(words)
     halved = words_of_two(words)
     spelled = dict.fromkeys(one for own in spellings.values() for one in own)
     halves_of_all = (half for _, *halves in halved for half in halves)
     written = dict.fromkeys([*spelled, *halves_of_all])
-    meant = [one for own in translated.values() for one in own if one not in written]
+    elsewhere = [one for own in meant.values() for one in own if one not in written]
     may_be_typos = {
         word.text
         for word in words
@@ -209,7 +207,7 @@ def _ask_whole_words(
     asked = {
         "words": [*written],
         "may_be_unused": [one in looked_up and one not in common for one in written],
-        "translations": meant,
+        "translations": elsewhere,
     }
     found = ask(session, _usage_statement(left), {**left.values, **asked})
 
@@ -222,7 +220,7 @@ def _ask_whole_words(
             # PostgreSQL may know no letter in what Python takes for a word.
             if told[one].query and (one == word or not told[one].unused)
         ]
-        for word, own in translated.items():
+        for word, own in meant.items():
             queries = {
                 one: told[one].query for one in own if told[one].query and not told[one].unused
             }
@@ -280,33 +278,6 @@ def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
             if word in spellings and joined not in spellings[word]:
                 spellings[word].append(joined)
     return spellings
-
-
-def _translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
-    """Return by word of a question what it is in the other language: words, all of them wanted.
-
-    Of a Chinese word its characters are that too, and of two words that are one thing both.
-    """
-    whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
-    characters = {word.text for word in words} - {*whole}
-    found: dict[str, list[str]] = {}
-    for own in (*((word,) for word in whole), *pairwise(whole)):
-        in_han = IS_HAN.match(own[0]) is not None
-        joined = ("" if in_han else " ").join(own)
-        parts = characters.intersection(joined) if in_han else set()
-        for meant in map(_as_stored, translations(joined)):
-            for word in (*own, *parts):
-                if meant not in found.setdefault(word, []):
-                    found[word].append(meant)
-    return found
-
-
-def _as_stored(meant: str) -> str:
-    """Return the words that a text is stored as; of Chinese the signs, which follow every word.
-
-    To cut it into words would load a dictionary for questions that have no Chinese.
-    """
-    return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
 def _sources(session: Session, terms: Sequence[Term], left: Left, limit: int) -> list[_Source]:

@@ -13,6 +13,8 @@ _ENGLISH = (
 _CHINESE = (
     "作者", "创作者", "創作者", "标签", "標籤", "名称", "名稱", "名字", "模型名", "文件名",
     "触发词", "觸發詞", "关键词", "關鍵詞", "平台", "网站", "網站",
+    # Not that of what a picture is to be without.
+    "(?:正向|正面)?(?<!反向|负面|负向|負面|負向)提示[词詞]",
 )  # fmt: skip
 # Not inside `urn:air:sdxl:lora:civitai:12`, which names an adapter by all of it.
 _LABELS = re.compile(

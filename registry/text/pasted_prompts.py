@@ -22,12 +22,19 @@ _SIGNS = re.compile(
     """,
     re.VERBOSE,
 )
+# The signs of these as Chinese keyboards have them: `（蓝天：1.2）`, `<lora:国风：0.8>`.
+_NARROW = str.maketrans("（）：", "():")
+_WIDE_WEIGHT = re.compile(
+    r"[(（]([^()（）:：]{1,200})[:：]\s*(-?(?:\d{1,3}(?:\.\d{0,6})?|\.\d{1,6}))\s*[)）]"
+)
+_WIDE_CALL = re.compile(r"(?<=<lora)：|(?<=<lyco)：|：(?=-?\d{0,3}(?:\.\d{0,6})?>)", re.IGNORECASE)
 # Midjourney's way to say what is not wanted, up to the next option.
 _NO = re.compile(r"\s--no\s+(?!--)(.+?)(?=\s--[a-z]|\n|$)")
 # Where what web UIs write down of a picture goes on behind its prompt: on a line of its own, unless
 # it was pasted where there is but one.
 _SETTINGS = re.compile(
-    r"\s(?:(?i:negative prompt) ?:|Steps: ?\d)|(?:反向|负面|负向)(?:提示词|提示|词) ?[:：]"
+    r"\s(?:(?i:negative prompt) ?[:：]|Steps[:：] ?\d)"
+    r"|(?:反向|[负負][面向])(?:提示[词詞]|提示|[词詞]) ?[:：]"
 )
 
 
@@ -63,9 +70,9 @@ class PastedPrompt:
 
         One that says nothing but which adapters it calls for is their names.
         """
-        if not (self.called or self.settings or _SIGNS.search(self.text)):
+        if not (self.called or self.settings or _SIGNS.search(self.text.translate(_NARROW))):
             return self.text
-        plain = _NO.sub(_without, self.text)
+        plain = _WIDE_WEIGHT.sub(r"(\1:\2)", _NO.sub(_without, self.text))
         return clean_prompt(plain) or " ".join(self.called_names) or self.text
 
 
@@ -85,4 +92,5 @@ def read_pasted(text: str) -> PastedPrompt:
     # With it come the readers of pictures, which most searches need not load.
     from crawler.pictures.adapters import adapters_called
 
+    text = _WIDE_CALL.sub(":", text)
     return PastedPrompt(text, adapters_called(text), settings)

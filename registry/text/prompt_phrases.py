@@ -5,12 +5,13 @@ offered together, and what is found for each decides.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import takewhile
 
 from encoder.chinese import HAN
 from registry.text.hub_prompts import clean_prompt
-from registry.text.word_segmentation import chinese_tokens, query_words
+from registry.text.word_segmentation import IS_HAN, query_words, word_ends
 
 # What stands before how something is drawn, and all that stands between two things of a prompt.
 ENGLISH_HOW = (
@@ -27,8 +28,7 @@ ENGLISH = (
 CHINESE_HOW = ("风格画的", "风格的", "画成")
 CHINESE = (
     "以及", "还有", "加上", "搭配", "配上", "带着", "带有", *CHINESE_HOW, "背景上的",
-    "背景上", "画的", "并且", "和", "与", "及", "用", "以", "在", "上的", "配", "带", "，",
-    "、", "的",
+    "背景上", "画的", "并且", "和", "与", "及", "用", "以", "在", "上的", "配", "带", "的",
 )  # fmt: skip
 _WORDS = "|".join(ENGLISH)
 _SEAMS = re.compile(
@@ -92,15 +92,28 @@ def texts_of(prompt: str) -> list[str]:
 def _pieces(prompt: str) -> list[tuple[int, int]]:
     """Return where parts begin and end; what has no word of its own is none, nor is praise."""
     between, start = [], 0
-    for seam in _SEAMS.finditer(prompt):
-        between.append((start, seam.start()))
-        start = seam.end()
+    for seam_start, seam_end in _seams(prompt):
+        between.append((start, seam_start))
+        start = seam_end
     between.append((start, len(prompt)))
     pieces = [piece for piece in between if _is_part(prompt[slice(*piece)])]
     if len(pieces) > MOST_PARTS:
         # The rest is one part, so that nothing of the prompt is left out.
         pieces = [*pieces[: MOST_PARTS - 1], (pieces[MOST_PARTS - 1][0], pieces[-1][1])]
     return pieces
+
+
+def _seams(prompt: str) -> Iterator[tuple[int, int]]:
+    """Yield what stands between the parts; Chinese words only as wholes: 和 is no seam of 和服."""
+    ends = {0, *word_ends(prompt)} if IS_HAN.search(prompt) else {0}
+    place = 0
+    while seam := _SEAMS.search(prompt, place):
+        if not IS_HAN.match(seam[0]) or ends.issuperset(seam.span()):
+            yield seam.span()
+            place = seam.end()
+        else:
+            # 画的 is no seam of 油画的猫, and 的 is.
+            place = seam.start() + 1
 
 
 def _is_part(text: str) -> bool:
@@ -117,7 +130,7 @@ def without_filler(text: str) -> str:
 def _last_seam(text: str, most: int) -> int:
     """Return where the last word of a Chinese text ends by `most`: 画 of 画家 is no word."""
     # The dictionary has 一个床, but it is one bed.
-    ends = accumulate(map(len, chinese_tokens(_CHINESE_COUNT.sub("，，", text))))
+    ends = word_ends(_CHINESE_COUNT.sub("，，", text))
     return max(takewhile(lambda end: end <= most, ends), default=0)
 
 

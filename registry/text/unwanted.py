@@ -8,9 +8,11 @@ be a word of another language (`boku no hero`).
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
-from encoder.chinese import HAN
+from encoder.chinese import HAN, simplified
 from registry.text.request_frames import words_asked
+from registry.text.word_segmentation import word_ends
 
 # What ends a thing that is not wanted: a question goes on with what is.
 _GOES_ON = (
@@ -40,7 +42,8 @@ _FILLERS = (
     "an?", "the", "any", "in", "as", "like", "have", "having", "being", "look", "looking", "show",
     "showing", "contain", "containing", "want", "need", "wearing",
 )  # fmt: skip
-_WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+"
+# With the dots of its version: not sd 1.5.
+_WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+(?:\.(?=\d)[\w'’-]+)*"
 _OFTEN = rf"(?:{'|'.join(_OFTEN_UNWANTED)})(?![\w'’-])"
 _ENDS_SO = rf"{_OFTEN}(?:[ ]+(?:{'|'.join((*_OFTEN_UNWANTED, *_OF_THEM))})(?![\w'’-]))*"
 _THING = rf"(?:(?:{_WORD}[ ]+){{0,3}}?{_ENDS_SO}|{_WORD}(?:[ ]+{_WORD}){{0,3}})"
@@ -67,26 +70,52 @@ _ENGLISH = re.compile(
 )
 # As search engines have it: `cat -neon`, `cat -"line art"`; not `Miku -Racing-`.
 _MINUS = re.compile(
-    r"""[ ][-−](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_][\w'’]*(?:-\w+)*))(?=[ ,;.，。；]|$)"""
-)
-_SAID = rf"(?:(?!的|但|而)[{HAN}\w]){{1,10}}?"
-# 有没有, 要不要 and 戴不戴 only ask. Up to where it is said of what: 没有文字的猫 is a cat. Of 无,
-# which names begin with, only what images are often wanted without.
-_CHINESE = re.compile(
-    rf"""[，,;；：:、 ]{{0,3}}(?P<open>[（(])?(?:但是|但|而且|并且|並且|而|(?<!\w)我)?(?:
-        (?:
-            (?<!有)[没沒]有 | (?<!要)不要有? | 不想要 | 不需要 | (?<!能)不能有 | 不包含 | 不包括
-          | (?<![看带帶戴穿])不[带帶含戴穿]有? | (?<!有)[没沒](?:[带帶戴穿]|(?=人的))
-          | (?<!是)不是 | 而非
-        )[ ]?(?P<things>{_SAID})
-        (?:的(?=[{HAN}\w])|的?(?=[ ]?(?:[，。；、,;.！!？?～~）)]|$))|(?=[ ]))
-      | 除了(?P<but>{_SAID})(?:以外|之外|外)的?
-      | (?<!\w)[无無](?P<often>文字|水印|背景|人物|[边邊]框)[的版]?
-    )(?(open)[）)]?)""",
+    r"""[ ][-−－](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_](?:[\w'’]|\.(?=\d))*(?:-\w+)*))
+    (?=[ ,;，。；]|\.(?!\d)|$)""",
     re.VERBOSE,
 )
+# Chinese is read in simplified signs and a word a line, as the dictionary cuts it: so 和 is told
+# from that of 和服. Between signs that it may have in one word or in two, as 不|戴眼镜, is \n?.
+_CHINESE_AND = r"(?:和|或者|或|与|與|及|以及|跟|还有|還有|、|/|／)\n"
+_BEFORE = r"""(?:(?:
+    但是|但|而且|而|并且|和|以及|也|都|最好|(?<!\w\n)我|里面|画面|(?:图片?|画面?|背景)\n?[里上中]
+)\n){0,3}"""
+# 有没有, 要不要 and 戴不戴 only ask. Alone 没 and 别 are words, not in 没落 and 别墅.
+_CHINESE_NO = r"""(?:
+    (?<!^有\n)没(?:有\n|\n(?:[有带戴穿]\n?)?) | 别\n(?=(?:有|带|加|出现)\n) | 避\n?免\n?
+  | (?<!^要\n)不\n?要\n?(?:有\n?)? | (?<!^能\n)不\n?能\n?(?:有\n?|(?=(?:带|出现|看到)\n))
+  | (?<!^是\n)不\n?是\n? | (?<!^[看带戴穿]\n)不\n?[带含戴穿]\n?(?:有\n?)?
+  | 不\n?(?:想\n?要|想\n?(?=看到\n)|需\n?要|包\n?[含括])\n? | 而\n?非\n
+)(?:(?:有|带|带有|戴|穿|加|含有|包含|出现|看到|任何|那种|太|偏|过于|是)\n){0,3}+"""
+# Of 无 and 非, which names begin with, only what images are often wanted without.
+_WITHOUT_OFTEN = r"(?:文\n?字|水\n?印|背\n?景|人\n?物|边\n?框)\n?"
+_NOT_OFTEN = r"(?:写\n?实|真\n?人|二\n?次\n?元|动\n?漫|卡\n?通|黑\n?白|彩\n?色)\n?"
+# Up to where it is said of what, or what is wanted instead: 没有文字的猫 is a cat, and
+# 不要黑白要彩色 is in colour.
+_GOES_ON_IN_CHINESE = rf"""(?:
+    (?:的|但是|但|而是|而且|而|只要|要|是|除了?)\n
+  | {_BEFORE}(?:{_CHINESE_NO}|无\n{_WITHOUT_OFTEN}|非\n{_NOT_OFTEN})
+)"""
+_SAID = rf"""(?:
+    (?!{_GOES_ON_IN_CHINESE}|{_CHINESE_AND}|(?:以外|之外|外)\n)(?:[{HAN}\w]+|\.(?=\n\d))\n
+){{1,6}}+"""
+_ALL_SAID = rf"{_SAID}(?:{_CHINESE_AND}{_SAID})*+"
+_CHINESE = re.compile(
+    rf"""^(?:[，,;；：:、 ]\n){{0,3}}(?P<open>[（(]\n)?{_BEFORE}(?:
+        {_CHINESE_NO}(?:[ ]\n)?(?P<things>{_ALL_SAID})(?:的\n|(?={_GOES_ON_IN_CHINESE})|(?!\w))
+      | 除了?\n(?P<but>{_ALL_SAID})(?:以外|之外|外)\n(?:的\n)?
+      | 无\n(?P<without>{_WITHOUT_OFTEN}(?:{_CHINESE_AND}{_WITHOUT_OFTEN})*+)(?:[的版]\n?)?
+      | 非\n(?P<manner>{_NOT_OFTEN}(?:{_CHINESE_AND}{_NOT_OFTEN})*+)(?:的\n)?
+    )(?(open)(?:[）)]\n)?)
+    (?:
+        (?:[，, ]\n)?(?:(?:但是|但|而)\n)?(?:只要|要(?!\n不))\n | (?:[，, ]\n)?而是\n
+      | (?:但是|但|而且|而|是)\n
+    )?""",
+    re.VERBOSE | re.MULTILINE,
+)
 _AND = re.compile(r"(?:[ ]*,)?[ ]+(?:or|nor|and)[ ]+", re.IGNORECASE)
-_CHINESE_AND = re.compile("和|或者|或|与|與|及|跟")
+_CHINESE_APART = re.compile(f"^{_CHINESE_AND}", re.MULTILINE)
+_MAY_SAY_NO = re.compile("[没沒不别別非无無除避]")
 # As titles have it.
 _WITHOUT = ("without", "without a", "without an", "without any", "no", "not", "non")
 _CHINESE_WITHOUT = ("没有", "沒有", "无", "無", "不带", "不帶", "不含")
@@ -109,23 +138,41 @@ def read_wish(text: str) -> Wish:
     """
     unwanted: list[str] = []
 
-    def taken(things: str, apart: re.Pattern[str]) -> str:
-        unwanted.extend(thing.strip() for thing in apart.split(things) if words_asked(thing))
+    def taken(things: list[str]) -> str:
+        unwanted.extend(thing.strip() for thing in things if words_asked(thing))
         return " "
 
     # With single spaces no pattern is looked for longer than there are words.
     wanted = f" {' '.join(text.split())}"
-    wanted = _ENGLISH.sub(lambda match: taken(match["things"], _AND), wanted)
-    wanted = _MINUS.sub(lambda match: taken(match["quoted"] or match["word"], _AND), wanted)
-    wanted = _CHINESE.sub(
-        lambda match: taken(match["things"] or match["but"] or match["often"], _CHINESE_AND), wanted
-    )
+    wanted = _ENGLISH.sub(lambda match: taken(_AND.split(match["things"])), wanted)
+    wanted = _MINUS.sub(lambda match: taken(_AND.split(match["quoted"] or match["word"])), wanted)
+    if _MAY_SAY_NO.search(wanted):
+        wanted, things = _read_chinese(wanted)
+        taken(things)
     wanted = re.sub(r"\s+(?=[,;.，。；！!？?～~）)])", "", " ".join(wanted.split()))
     wanted = wanted.strip(" ,;:，；：、！!？?～~")
     if not unwanted or not words_asked(wanted):
         return Wish(text)
     first, rest = unwanted[: MOST_UNWANTED - 1], unwanted[MOST_UNWANTED - 1 :]
     return Wish(wanted, tuple(dict.fromkeys([*first, *([", ".join(rest)] if rest else [])])))
+
+
+def _read_chinese(text: str) -> tuple[str, list[str]]:
+    """Return a text without what it says in Chinese that it does not want, and that."""
+    ends = [0, *word_ends(text)]
+    # Sign by sign the same, in either script.
+    written, plain = (_a_word_a_line(one, ends) for one in (text, simplified(text)))
+    wanted, unwanted, place = "", list[str](), 0
+    for no in _CHINESE.finditer(plain):
+        wanted += f"{written[place : no.start()]} "
+        things = written[slice(*no.span(no.lastindex or 0))]
+        unwanted += [thing.replace("\n", "") for thing in _CHINESE_APART.split(things)]
+        place = no.end()
+    return (wanted + written[place:]).replace("\n", ""), unwanted
+
+
+def _a_word_a_line(text: str, ends: list[int]) -> str:
+    return "".join(f"{text[start:end]}\n" for start, end in pairwise(ends))
 
 
 def written_without(thing: str) -> list[str]:

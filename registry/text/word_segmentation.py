@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, pairwise, repeat
+from itertools import accumulate, groupby, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,12 @@ def chinese_tokens(text: str) -> list[str]:
     """Cut a text into words of the dictionary and single signs, so that they make it up."""
     # By its guesses (HMM), 张猫 of 来张猫 would be somebody's name.
     return list(_tokenizer().cut(text, HMM=False))
+
+
+def word_ends(text: str) -> list[int]:
+    """Return where the words of a text in either script end: 和 is one of 猫和狗, none of 和服."""
+    # Simplified, a text has as many signs as before.
+    return list(accumulate(map(len, chinese_tokens(simplified(text)))))
 
 
 def _chinese_words(run: str) -> list[tuple[str, float]]:

@@ -104,6 +104,38 @@ def test_parts_of_prompts(prompt: str, parts: list[str]) -> None:
     assert [span.text for span in spans_of(prompt) if span.first == span.last] == parts
 
 
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("穿和服的少女", ["穿和服", "少女"]),
+        ("系领带的猫", ["系领带", "猫"]),
+        ("系領帶的貓", ["系領帶", "貓"]),
+        ("油画的猫和狗", ["油画", "猫", "狗"]),
+        ("桌上的猫", ["桌上", "猫"]),
+        ("用水墨画的猫", ["水墨画", "猫"]),
+        ("在树林里的狐狸", ["树林里", "狐狸"]),
+        ("带火的狗", ["带火", "狗"]),
+        ("樱花以及鸟居", ["樱花", "鸟居"]),
+        *(
+            (whole, [whole])
+            for whole in (
+                "埃及法老", "柔和光线", "热带鱼", "绷带少女", "背带裤", "军用卡车", "在线课堂",
+                "以色列", "老人与海", "是枝裕和", "昭和风格",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_chinese_words_are_not_cut_in_two(prompt: str, parts: list[str]) -> None:
+    """A half of one, as 服 of 和服, has every sign of strangers' names."""
+    assert [span.text for span in spans_of(prompt) if span.first == span.last] == parts
+
+
 def test_long_prompts_have_few_spans() -> None:
     """Every span is a search."""
     assert len(spans_of(", ".join(f"thing {number}" for number in range(500)))) <= 15
+
+
+@pytest.mark.parametrize("part", ["和", "油画的", "画的画", "带着火", "用a"])
+def test_a_hostile_prompt_is_cut_in_time_that_grows_with_it(part: str) -> None:
+    """The timeout is the check."""
+    assert len(spans_of(part * 3_000)) <= 15

@@ -492,6 +492,7 @@ def test_half_of_a_doubled_word_is_not_what_was_asked_for(session: Session) -> N
         ("剪影", "Black Silhouette"), ("狐狸", "Fox LoRA"), ("线稿", "Fine Line Art"),
         ("silhouette", "黑色剪影"), ("fox", "狐狸"), ("line art", "黑色线稿"),
         ("cyberpunk", "赛博朋克城市"), ("赛博朋克", "Cyberpunk City"), ("厚涂", "Impasto"),
+        ("像素画", "Pixel Art"), ("低多边形", "Low Poly"),
     ],
 )  # fmt: skip
 def test_words_are_found_in_the_other_language(session: Session, asked: str, name: str) -> None:

@@ -21,6 +21,9 @@ from registry.text.labels import without_labels
         ("civitai: fox", "fox"),
         ("作者：夜窑", "夜窑"),
         ("标签:水墨", "水墨"),
+        ("提示词：汉服少女", "汉服少女"),
+        ("正向提示词：汉服少女", "汉服少女"),
+        ("正面提示詞：漢服少女", "漢服少女"),
     ],
 )
 def test_labels_are_no_part_of_a_question(asked: str, meant: str) -> None:
@@ -32,6 +35,7 @@ def test_labels_are_no_part_of_a_question(asked: str, meant: str) -> None:
     [
         "a fox by nightkiln", "urn:air:sdxl:lora:civitai:12@34", "name@v1", "baby: a portrait",
         "author:", "@", "", "https://civitai.com/models/1", "a @ b", "1:2", "(fox:1.2)",
+        "反向提示词：狗", "負面提示詞：狗",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_label_stays(asked: str) -> None:

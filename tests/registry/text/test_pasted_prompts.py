@@ -28,10 +28,22 @@ def test_a_pasted_prompt_says_what_it_calls_for_and_what_it_shows() -> None:
         ("a fox, __bg__, snow", "a fox, snow"),
         ("a fox BREAK a wood", "a fox, a wood"),
         ("狐狸 BREAK 雪地", "狐狸, 雪地"),
+        ("（蓝天：1.2），白云", "蓝天，白云"),
+        ("(蓝天：1.2)，（白云:.8）", "蓝天，白云"),
+        ("（蓝天：1.2），狐狸（红色）", "蓝天，狐狸（红色）"),
     ],
 )
 def test_a_prompt_is_known_by_what_only_programs_understand(text: str, words: str) -> None:
     assert read_pasted(text).plain_words == words
+
+
+@pytest.mark.parametrize("call", ["<lora:国风：0.8>", "<lora：国风：0.8>", "<lora：国风:0.8>"])
+def test_a_call_may_have_the_signs_of_a_chinese_keyboard(call: str) -> None:
+    pasted = read_pasted(f"狐狸 {call}")
+
+    assert [(named.stem, named.strength) for named in pasted.called] == [("国风", 0.8)]
+    assert pasted.plain_words == "狐狸"
+    assert read_pasted("<lora:fate：zero:1>").called_names == ("fate：zero",)
 
 
 def test_what_midjourney_is_told_not_to_draw_is_not_wanted() -> None:
@@ -45,6 +57,7 @@ def test_what_midjourney_is_told_not_to_draw_is_not_wanted() -> None:
     [
         "a fox_v2 [draft], best quality", "3 < 4", "狐狸，夜晚", "PRISON BREAK", "Prison BREAK",
         "BREAK", "break a leg", "foo --bar", "Miku -Racing-", "highscore_9", "foo__bar__v2",
+        "rem （re：zero）", "狐狸（红色）",
         "rem (re:zero)", "saber \\(fate\\), praise", "[cat:dog] best quality", "a fox -- no hat",
     ],
 )  # fmt: skip
@@ -82,6 +95,8 @@ def test_what_a_web_ui_writes_behind_a_prompt_is_no_part_of_it(seam: str) -> Non
         "a cat，负面提示词: 狗",
         "a cat 负向提示词：狗",
         "a cat NEGATIVE PROMPT : dog",
+        "a cat Negative prompt：狗",
+        "a cat 負面提示詞：狗",
     ],
 )
 def test_what_a_picture_was_to_be_without_is_known_in_any_case_and_in_chinese(text: str) -> None:
@@ -112,7 +127,22 @@ def test_weights_are_known_however_they_are_written(weight: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["(", "(a", "\\(", "(a:b", " --no ", " --no a", "__a", "BREAK ", "[:"]
+    "part",
+    [
+        "(",
+        "(a",
+        "\\(",
+        "(a:b",
+        " --no ",
+        " --no a",
+        "__a",
+        "BREAK ",
+        "[:",
+        "（a",
+        "（：1",
+        "：1",
+        "（a：1",
+    ],
 )
 def test_a_hostile_text_is_read_in_time_that_grows_with_it(part: str) -> None:
     """The timeout is the check."""

@@ -55,6 +55,43 @@ from registry.text.request_frames import what_is_asked, words_asked
         ("在找一个写实的lora", "写实"),
         ("我想画赛博朋克城市", "赛博朋克城市"),
         ("我想生成赛博朋克城市", "赛博朋克城市"),
+        ("求助国风lora", "国风"),
+        ("求问有没有国风lora", "国风"),
+        ("求分享国风lora", "国风"),
+        ("求大佬推荐国风lora", "国风"),
+        ("有没有人有汉服lora", "汉服"),
+        ("有没有人做过汉服lora", "汉服"),
+        ("有没有人像lora", "人像"),
+        ("麻烦帮我找下猫lora", "猫"),
+        ("能帮我找一下猫lora吗", "猫"),
+        ("能给我推荐几个猫lora吗", "猫"),
+        ("有国风lora吗", "国风"),
+        ("能不能画猫", "猫"),
+        ("能不能来个不要文字的海报", "不要文字的海报"),
+        ("想问一下有没有猫", "猫"),
+        ("请问一下有没有猫", "猫"),
+        ("需要国风lora", "国风"),
+        ("找国风lora", "国风"),
+        ("能画猫的lora", "猫"),
+        ("会画猫的lora", "猫"),
+        ("国风lora推荐", "国风"),
+        ("國風lora推薦", "国风"),
+        ("国风 lora 推荐", "国风"),
+        ("国风lora有吗", "国风"),
+        ("国风lora有没有？", "国风"),
+        ("国风lora有哪些", "国风"),
+        ("吉卜力风格怎么画", "吉卜力风格"),
+        ("吉卜力风格用什么lora", "吉卜力风格"),
+        ("国风lora哪个好", "国风"),
+        ("有没有国风的 lora 模型 推荐", "国风"),
+        ("给我画只猫", "猫"),
+        ("给我来套表情包", "表情包"),
+        ("给我来套娃", "套娃"),
+        ("帮我找条漫", "条漫"),
+        ("有没有位面lora", "位面"),
+        ("画幅山水", "山水"),
+        ("画个猫", "猫"),
+        ("求国风lora🙏", "国风"),
     ],
 )
 def test_what_only_asks_is_left_out(request_: str, asked: str) -> None:
@@ -98,6 +135,14 @@ def test_what_only_asks_is_left_out(request_: str, asked: str) -> None:
             "酒吧",
             "画皮",
             "画家",
+            "画个性头像",
+            "好物推荐",
+            "怎么画",
+            "有人吗",
+            "猫🙏",
+            *("求生之路lora", "求婚场景lora", "求职证件照的lora", "找茬lora", "能天使lora"),
+            *("会长lora", "有人lora", "无限lora", "非遗lora", "别墅lora", "没落lora", "要塞lora"),
+            *("无限", "非遗", "别墅", "没落", "要塞", "是枝裕和", "除夕", "有人", "会长"),
             "黑色剪影",
             "黑色線稿",
             "black line art of animals",
@@ -179,3 +224,10 @@ def test_a_long_text_that_only_asks_takes_no_time(part: str) -> None:
     words_asked(part * 10_000 + "x")
 
     assert time.process_time() - started < 20  # of a processor
+
+
+@pytest.mark.parametrize(
+    "part", ["求", "有", "能画", "，", "推荐", "找猫lora", "套", "有没有", " "]
+)
+def test_a_long_request_takes_no_time_either(part: str) -> None:
+    assert what_is_asked(part * 3_000 + "x")

@@ -7,7 +7,8 @@ import platformdirs
 import pytest
 
 from registry.text import translations as module
-from registry.text.translations import translations
+from registry.text.request_frames import words_asked
+from registry.text.translations import translated, translations
 
 # Of the dictionary; to read all of it takes seconds.
 A_LINE = "狐狸 狐狸 [hu2 li5] /fox/\n"
@@ -25,6 +26,30 @@ A_LINE = "狐狸 狐狸 [hu2 li5] /fox/\n"
 )  # fmt: skip
 def test_a_word_has_its_like_in_the_other_language(word: str, meant: str) -> None:
     assert meant in translations(word)
+
+
+@pytest.mark.parametrize(
+    ("question", "word", "meant"),
+    [
+        ("像素画", "像素", "pixel art"), ("线条画", "线条", "line art"),
+        ("低多边形", "多边形", "low poly"), ("厚涂风", "厚涂风", "impasto"),
+        ("极简风", "简风", "minimalist"), ("画线稿", "画线", "line art"),
+        ("表情包图", "包图", "sticker"), ("可爱国风", "爱国", "chinese style"),
+        ("畫線稿", "稿", "line art"), ("fox line art", "line", "线 稿"),
+    ],
+)  # fmt: skip
+def test_a_term_of_art_has_its_like_however_it_is_cut(question: str, word: str, meant: str) -> None:
+    """What is stored is cut so, too: to cut it otherwise, all would have to be stored anew."""
+    assert meant in translated(words_asked(question), question)[word]
+
+
+def test_a_term_of_art_says_nothing_of_other_words() -> None:
+    question = "黑白猫，黑色帽子"
+
+    found = translated(words_asked(question), question)
+
+    assert "monochrome" in found["黑白"]
+    assert not any("monochrome" in found[word] for word in ("猫", "黑色", "帽子"))
 
 
 def test_a_word_has_few_and_none_that_is_no_word() -> None:
