@@ -41,7 +41,7 @@ from tests.registry.db.test_records import make_record
 
 FAMILY = family_of("demo-flux-tiny")
 LAYOUT = default_layout(FAMILY)
-AUTHORS = 40
+AUTHORS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,9 @@ def unit(values: Any) -> Any:
     return values / np.linalg.norm(values)
 
 
-def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 0) -> None:
+def add_taught(
+    session: Session, count: int, *, tells: bool = True, seed: int = 0, authors: int = AUTHORS
+) -> None:
     """Add adapters whose sketches tell what their captions say, or nothing at all."""
     world, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
     topics = world.normal(size=(8, 512))
@@ -76,7 +78,7 @@ def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 
         )
         adapter = add_adapter(
             session,
-            author=f"author {number % AUTHORS}",
+            author=f"author {number % authors}",
             captions=[
                 (f"caption {seed} {number} {k}", text.tolist()) for k, text in enumerate(said)
             ],
@@ -288,6 +290,15 @@ def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
         registry.learn("nothing known")
     with pytest.raises(NotEnoughToLearnError, match=r"0 adapters of flux\.1 "):
         registry.learn("Flux.1 D")
+
+
+def test_few_authors_do_not_tell_how_certain_a_gain_is(registry: Registry) -> None:
+    """Theirs are alike: drawn again, one author's adapters are the same ones each time."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 100, authors=20)
+
+    with pytest.raises(NotEnoughToLearnError, match=r"one in five, 4 of them; 60, and 10 by 8,"):
+        registry.learn("demo-flux-tiny")
 
 
 def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
