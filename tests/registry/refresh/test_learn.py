@@ -335,6 +335,30 @@ def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     assert len(set(named.values())) == 3
 
 
+def test_a_group_keeps_its_name_while_its_files_come(registry: Registry) -> None:
+    """The name decides who is held back: what was learned from is never judged by later."""
+    names = set()
+    for epoch, digit in enumerate("8c40"):
+        with registry.sessions.begin() as session:
+            sha256 = digit * 64
+            caption = f"epoch {epoch}", axis(epoch)
+            add_adapter(
+                session,
+                file_sha256=sha256,
+                hub="folder",
+                repo=f"loras/ink-{10 - epoch:06d}",
+                author="",
+                captions=[caption],
+            )
+            session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
+        with registry.sessions() as session:
+            examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+        assert len(examples) == epoch + 1
+        names |= {example.group for example in examples}
+
+    assert names == {"run folder loras/ink"}
+
+
 def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Registry) -> None:
     """Files of a folder name no author, and one epoch is hardly another adapter than the next."""
     repos = {
