@@ -197,7 +197,9 @@ class ReadyAdapters:
     def attach(
         self, places: Sequence[int], passes: GuidedPasses | None = None, watch: bool = False
     ) -> AbstractContextManager[Attachment]:
-        """Attach the adapters at `places` as the recipe has them."""
+        """Attach the adapters at `places` as the recipe has them, in an average at their shares
+        among all."""
+        mode, share = self.recipe.mode, self.recipe.share
         used = [self.recipe.adapters[k] for k in places]
         # How many leanings the gates know of some adapter of the recipe; of others they know none.
         count = max((len(adapter.leanings) for adapter in self.recipe.adapters), default=0)
@@ -207,9 +209,9 @@ class ReadyAdapters:
         ]
         return attach(
             self.backend.transformer,
-            [(self.loaded[k], self.recipe.adapters[k].strength) for k in places],
+            [(self.loaded[k], self.recipe.adapters[k].strength * share) for k in places],
             self.gates,
-            self.recipe.mode,
+            "sum" if mode == "average" else mode,
             relevance=torch.tensor(relevance),
             leanings=torch.tensor(leanings) if count else None,
             passes=passes or self.passes(),
