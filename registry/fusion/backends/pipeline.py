@@ -120,7 +120,8 @@ class PipelineBackend:
 
         def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if progress is not None:
-                progress(step + 1, sampling.steps)
+                # Some schedulers make more of them than they are asked for.
+                progress(step + 1, self._pipeline.num_timesteps)
             return tensors
 
         try:
