@@ -33,7 +33,7 @@ from registry.text.cached_encoder import load_cached_text_encoder
 Offload = Literal["none", "model", "layers"]
 
 
-# Room for adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
+# Room for adapters on the device: six of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
 
 
