@@ -21,7 +21,6 @@ from registry.fusion.departure import measure_departure, record, warn_of_departu
 from registry.fusion.device_cache import DeviceAdapter
 from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
 from registry.fusion.fused_image import FusedImage
-from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
 from registry.fusion.loaded_adapter import LoadedAdapter, check_adapters
@@ -184,9 +183,7 @@ class ReadyAdapters:
         backend: Backend,
         gates: Gates | None,
     ) -> "ReadyAdapters":
-        loaded = [
-            backend.cache.get(adapter.sha256, only_linear(adapter.weights)) for adapter in adapters
-        ]
+        loaded = [backend.cache.get(adapter.sha256, adapter.weights) for adapter in adapters]
         return cls(recipe, backend, gates, loaded)
 
     def passes(self) -> GuidedPasses:
