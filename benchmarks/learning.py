@@ -263,6 +263,7 @@ def main() -> None:
     encoder = load_text_encoder()
     # How few are enough is what is measured.
     learn.FEWEST_ADAPTERS, learn.FEWEST_HELD_BACK = 10, 2
+    learn.FEWEST_AUTHORS_HELD_BACK = 2
     if options.synthetic:
         results: dict[str, Any] = {"large": large(options.synthetic, options.base_model, encoder)}
     else:

@@ -119,7 +119,7 @@ REGISTRY: dict[str, set[str]] = {
     },
     "api": {
         "advice", "config", "connection", "db", "errors", "faults", "fusion", "image_states",
-        "logs", "measures", "retrieval", "running", "service", "token_scopes",
+        "logs", "measures", "retrieval", "running", "service", "text", "token_scopes",
     },
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
     "local": {"api", "fusion", "retrieval", "saving", "service"},

@@ -34,7 +34,6 @@ from encoder.adapter.lora_file import LoraWeights, open_adapter, read
 from encoder.base_models.families import FAMILIES, Family
 from registry.fusion.attach import attach
 from registry.fusion.device_cache import DeviceAdapter, DeviceCache, load_onto
-from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.loaded_adapter import LoadedAdapter, check_adapters
@@ -228,7 +227,7 @@ def load_as_fused(
     adapters = [LoadedAdapter(path.name, path.name, own) for path, own in read_files.items()]
     backend: Any = SimpleNamespace(base_model=adapters[0].weights.base_model, cache=cache)
     check_adapters(adapters, backend)
-    return [cache.get(one.sha256, only_linear(one.weights)) for one in adapters]
+    return [cache.get(one.sha256, one.weights) for one in adapters]
 
 
 class Clock:

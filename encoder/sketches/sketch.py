@@ -201,12 +201,15 @@ def sketch_file(path: str | Path) -> Sketch:
 
     Raises:
         LoraFileError: the file cannot be used.
-        SketchError: as `sketch`.
+        SketchError: as `sketch`; names the file.
     """
     opened = open_adapter(path)
     sketcher = Sketcher(opened.base_model)
     opened.read(sketcher)
-    return sketcher.finish()
+    try:
+        return sketcher.finish()
+    except SketchError as error:
+        raise SketchError(f"{Path(path).name}: {error}") from error
 
 
 class Sketcher:

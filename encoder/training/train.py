@@ -50,17 +50,28 @@ COMPONENTS = 192
 
 
 def sketch_files(
-    paths: Sequence[Path], *, kept: Path | None = None, progress: Progress = silent
+    paths: Sequence[Path],
+    *,
+    family: str | None = None,
+    kept: Path | None = None,
+    progress: Progress = silent,
 ) -> list[Sketch]:
     """Read and sketch adapters, in order; see `encoder/sketches/sketch_folder.py` for `kept`.
 
     Raises:
         LoraFileError: an adapter cannot be read.
-        SketchError: its base model is unknown, or it changes nothing.
+        SketchError: its base model is unknown, or it changes nothing; names the file.
+        TrainingDataError: it is not of the family that is asked for; names the file.
     """
     sketches = []
     for index, path in enumerate(paths):
-        sketches.append(kept_sketch(path, kept) if kept else sketch_file(path))
+        sketch = kept_sketch(path, kept) if kept else sketch_file(path)
+        if family not in (None, sketch.family):
+            raise TrainingDataError(
+                f"{path.name}: an adapter of {sketch.family}, where those of {family} are trained "
+                "on; take it out of the list"
+            )
+        sketches.append(sketch)
         progress(index + 1, len(paths), "Sketching")
     return sketches
 
@@ -89,7 +100,8 @@ def fit_ridge(
     Sketches are written to the folder `kept`; those there are used instead of the files, so
     that a rerun goes on where it was stopped and the files may be dropped.
     """
-    sketches = sketch_files(dataset.paths, kept=kept, progress=progress)
+    family = family_of(base_model).name
+    sketches = sketch_files(dataset.paths, family=family, kept=kept, progress=progress)
     captions = encode_captions(dataset.captions, text_encoder)
     progress(0, 1, "Fitting")
     encoder = fit_ridge_to_sketches(
@@ -345,7 +357,8 @@ def stack_files(
     """Read adapters as the network sees them: whole factors, or sketches."""
     family = family_of(config.family)
     if config.sketched:
-        return stack_sketches(family, sketch_files(paths, kept=kept, progress=progress))
+        sketches = sketch_files(paths, family=family.name, kept=kept, progress=progress)
+        return stack_sketches(family, sketches)
     adapters = []
     for index, path in enumerate(paths):
         adapters.append(read(path))

@@ -42,6 +42,11 @@ class WeightEncoder(Protocol):
     def sketch_version(self) -> str: ...
 
     @property
+    def family(self) -> str:
+        """Whose layers it reads."""
+        ...
+
+    @property
     def dim(self) -> int: ...
 
     @property

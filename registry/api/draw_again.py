@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlencode
 
-from registry.fusion.options import MOST_ADAPTERS, MOST_GUIDANCE, MOST_SIDE, MOST_STEPS, Mode
+from registry.fusion.options import (
+    MOST_ADAPTERS,
+    MOST_GUIDANCE,
+    MOST_SIDE,
+    MOST_STEPS,
+    STRONGEST,
+    Mode,
+)
 
 if TYPE_CHECKING:
     from registry.retrieval.by_picture import PicturePage
@@ -17,7 +24,6 @@ MOST = {
     "width": MOST_SIDE,
     "height": MOST_SIDE,
 }
-STRONGEST = 4.0
 
 
 def draw_again(page: "PicturePage") -> str | None:

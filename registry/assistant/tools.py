@@ -177,6 +177,7 @@ class Tools:
             width=width,
             height=height,
         )
+        asked.check_sense()
         return await run_sync(_shown, await self._draw(asked, _telling(context)))
 
 

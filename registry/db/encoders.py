@@ -146,7 +146,8 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
     embedded by the one says nothing in the space of the other.
 
     Raises:
-        EncoderRejectedError: it is no checkpoint, or its embeddings do not fit the column.
+        EncoderRejectedError: it is no checkpoint, or does not read its base model's adapters, or
+            its embeddings do not fit the column.
     """
     from encoder.errors import CheckpointError
     from encoder.weight_encoders.checkpoint import load_encoder
@@ -158,6 +159,11 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
             f"{path} cannot be registered: {error}. Give a checkpoint of a weight encoder; "
             "REGISTRY_ENCODER_CHECKPOINT names those that a refresh registers."
         ) from error
+    if find_family(loaded.family) is not find_family(loaded.base_model):
+        raise EncoderRejectedError(
+            f"encoder {loaded.name!r} is for {loaded.base_model}, and reads adapters of "
+            f"{loaded.family}. Train it on adapters of the base model that it is for."
+        )
     if loaded.dim != EMBEDDING_DIM:
         raise EncoderRejectedError(
             f"encoder {loaded.name!r} gives {loaded.dim} dimensions; {EMBEDDING_DIM} are stored. "

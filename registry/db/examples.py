@@ -73,18 +73,25 @@ def list_examples(
     rows = session.execute(query.order_by(File.sha256, Adapter.id)).all()
     captions = _load_captions(session, {row.id: row.sha256 for row in rows}, text_encoder)
     rows = [row for row in rows if row.sha256 in captions]
-    group = Groups()
+    group, makers = Groups(), set()
     for row in rows:
         author, repo = row.author.strip().casefold(), f"{row.hub} {row.repo}"
+        maker = f"author {author}" if author else f"run {run_of(repo)}"
         group.join(f"file {row.sha256}", f"body {row.body_sha256 or row.sha256}")
         group.join(f"file {row.sha256}", f"repo {repo}")
-        group.join(f"file {row.sha256}", f"author {author}" if author else f"run {run_of(repo)}")
+        group.join(f"file {row.sha256}", maker)
+        makers.add(maker)
     hashes = list(dict.fromkeys(row.sha256 for row in rows))
     fingerprints = {row.sha256: row.fingerprint for row in rows if row.fingerprint is not None}
     own = list(fingerprints)
     for one, other in near_pairs(list(fingerprints.values()), NEAR_COPY):
         group.join(f"file {own[one]}", f"file {own[other]}")
-    return [Example(one, group.name(f"file {one}"), captions[one]) for one in hashes]
+    # Who is held back goes by the name: a hash would change it with every file that comes. An
+    # author's is the first of all.
+    names: dict[str, str] = {}
+    for maker in sorted(makers):
+        names.setdefault(group.name(maker), maker)
+    return [Example(one, names[group.name(f"file {one}")], captions[one]) for one in hashes]
 
 
 def run_of(repo: str) -> str:

@@ -8,8 +8,7 @@ hook adds what they say to the layer's output; the base weights are never writte
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +17,8 @@ from registry.fusion.device_cache import DeviceAdapter, pad_rank
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError
 from registry.fusion.guidance import GuidedPasses
 
-if TYPE_CHECKING:
-    from encoder.adapter.lora_file import LoraWeights
-
 # What diffusers' transformers call their blocks, Z-Image's apart.
 BLOCKS = re.compile(r"transformer_blocks\.|^(layers|noise_refiner|context_refiner)\.")
-
-
-def only_linear(weights: "LoraWeights") -> "LoraWeights":
-    """Leave out an adapter's convolutions of several pixels: gates are for linear layers."""
-    linear = {
-        name: layer for name, layer in weights.layers.items() if layer.shape[2:] in ((), (1, 1))
-    }
-    return weights if len(linear) == len(weights.layers) else replace(weights, layers=linear)
 
 
 def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:

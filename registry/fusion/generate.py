@@ -21,7 +21,6 @@ from registry.fusion.departure import measure_departure, record, warn_of_departu
 from registry.fusion.device_cache import DeviceAdapter
 from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
 from registry.fusion.fused_image import FusedImage
-from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
 from registry.fusion.loaded_adapter import LoadedAdapter, check_adapters
@@ -184,9 +183,7 @@ class ReadyAdapters:
         backend: Backend,
         gates: Gates | None,
     ) -> "ReadyAdapters":
-        loaded = [
-            backend.cache.get(adapter.sha256, only_linear(adapter.weights)) for adapter in adapters
-        ]
+        loaded = [backend.cache.get(adapter.sha256, adapter.weights) for adapter in adapters]
         return cls(recipe, backend, gates, loaded)
 
     def passes(self) -> GuidedPasses:
@@ -197,7 +194,9 @@ class ReadyAdapters:
     def attach(
         self, places: Sequence[int], passes: GuidedPasses | None = None, watch: bool = False
     ) -> AbstractContextManager[Attachment]:
-        """Attach the adapters at `places` as the recipe has them."""
+        """Attach the adapters at `places` as the recipe has them, in an average at their shares
+        among all."""
+        mode, share = self.recipe.mode, self.recipe.share
         used = [self.recipe.adapters[k] for k in places]
         # How many leanings the gates know of some adapter of the recipe; of others they know none.
         count = max((len(adapter.leanings) for adapter in self.recipe.adapters), default=0)
@@ -207,9 +206,9 @@ class ReadyAdapters:
         ]
         return attach(
             self.backend.transformer,
-            [(self.loaded[k], self.recipe.adapters[k].strength) for k in places],
+            [(self.loaded[k], self.recipe.adapters[k].strength * share) for k in places],
             self.gates,
-            self.recipe.mode,
+            "sum" if mode == "average" else mode,
             relevance=torch.tensor(relevance),
             leanings=torch.tensor(leanings) if count else None,
             passes=passes or self.passes(),

@@ -18,7 +18,6 @@ from registry.fusion.errors import (
     FamilyMismatchError,
     NotFusableError,
 )
-from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.relevance import relevance_of
 
@@ -146,13 +145,4 @@ def not_exported(adapters: Sequence[LoadedAdapter]) -> list[str]:
         "programs do not read"
         for adapter in adapters
         if adapter.weights.config and adapter.config_scale() is None
-    ]
-
-
-def left_out(adapters: Sequence[LoadedAdapter]) -> list[str]:
-    """Say in words what of the adapters is not fused."""
-    return [
-        f"{adapter.name} also changes {count} convolutions, which are left out"
-        for adapter in adapters
-        if (count := len(adapter.weights.layers) - len(only_linear(adapter.weights).layers))
     ]

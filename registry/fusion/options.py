@@ -21,8 +21,9 @@ GuideFrom = Literal["fused", "base"]
 # what its editor opens.
 Target = Literal["diffusers", "a1111", "comfyui", "comfyui-api"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-# Of an image that is drawn for whoever asks a server.
+# Of an image that is drawn for whoever asks a server. An adapter is used as strongly either way.
 MOST_ADAPTERS = 5
+STRONGEST = 4.0
 MOST_STEPS = 100
 MOST_SIDE = 2048
 MOST_GUIDANCE = 30.0

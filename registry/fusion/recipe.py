@@ -94,6 +94,12 @@ class Recipe(_Frozen):
     versions: Annotated[dict[Name, Name], Field(max_length=100)]
     threads: int = Field(ge=1, le=1024)  # sums depend on how they are split
 
+    @property
+    def share(self) -> float:
+        """What strengths are multiplied by: an average divides them by the number in use."""
+        used = sum(adapter.strength != 0 for adapter in self.adapters)
+        return 1 / used if self.mode == "average" and used else 1.0
+
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, indent=1)
 

@@ -13,7 +13,6 @@ from registry.fusion.loaded_adapter import (
     LoadedAdapter,
     distinct_names,
     leanings_by_adapter,
-    left_out,
     not_exported,
     relevance_by_adapter,
 )
@@ -59,9 +58,7 @@ def write_recipe(
             licence=base_licence,
         ),
         licence=strictest(list(licences.values())),
-        warnings=(*conflicts(licences), *left_out(adapters), *not_exported(adapters))
-        if adapters
-        else (),
+        warnings=(*conflicts(licences), *not_exported(adapters)) if adapters else (),
         versions=all_versions(backend),
         threads=thread_count(),
     )

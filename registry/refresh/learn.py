@@ -45,6 +45,8 @@ FEWEST_ADAPTERS = 100
 HELD_BACK = "authors held back"
 # Fewer cannot tell whether one encoder is better than another.
 FEWEST_HELD_BACK = 15
+# An interval comes of drawing authors again: of one author it has no width, of few hardly any.
+FEWEST_AUTHORS_HELD_BACK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +310,16 @@ def learnable_base_models(session: Session) -> list[str]:
 
 
 def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) -> None:
-    if len(train) < FEWEST_ADAPTERS or len(held) < FEWEST_HELD_BACK:
-        authors = len({example.group for example in (*train, *held)})
+    apart = len({example.group for example in held})
+    is_tellable = len(held) >= FEWEST_HELD_BACK and apart >= FEWEST_AUTHORS_HELD_BACK
+    if len(train) < FEWEST_ADAPTERS or not is_tellable:
+        authors = apart + len({example.group for example in train})
         raise NotEnoughToLearnError(
             f"{counted(len(train) + len(held), 'adapter')} of {name} with sketch and caption, by "
             f"{counted(authors, 'author')}: {len(train)} to learn from and {len(held)} by authors "
-            f"that are held back, one in five; {FEWEST_ADAPTERS} and {FEWEST_HELD_BACK} are "
-            "needed. Crawl more, or write captions with `autolora caption`"
+            f"that are held back, one in five, {apart} of them; {FEWEST_ADAPTERS}, and "
+            f"{FEWEST_HELD_BACK} by {FEWEST_AUTHORS_HELD_BACK}, are needed. Crawl more, or write "
+            "captions with `autolora caption`"
         )
 
 

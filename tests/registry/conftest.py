@@ -160,7 +160,12 @@ def add_real_encoder(registry: Registry, base_model: str = "demo-flux-tiny") -> 
 
 
 def save_checkpoint(
-    registry: Registry, name: str, base_model: str = "demo-flux-tiny", *, negated: bool = False
+    registry: Registry,
+    name: str,
+    base_model: str = "demo-flux-tiny",
+    *,
+    family: str = "",
+    negated: bool = False,
 ) -> Path:
     """Write an encoder's checkpoint; `negated` turns its space round, to differ from others."""
     nothing = np.zeros((1, 1), np.float32)
@@ -169,7 +174,7 @@ def save_checkpoint(
         base_model=base_model,
         text_encoder=TEXT_ENCODER,
         sketch_version="1",
-        family=base_model,
+        family=family or base_model,
         layer_scales=nothing[0],
         means=nothing[0],
         down=QuarterMatrix.of(nothing),

@@ -29,6 +29,7 @@ from registry.errors import (
     BlobMismatchError,
     NoBaseModelError,
 )
+from registry.fusion.options import MOST_ADAPTERS
 from registry.remote import RegistryClient, RemoteRegistry
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -138,6 +139,18 @@ def test_what_a_prompt_calls_for_is_drawn_with_and_is_no_word_of_it(
     assert called.prompt == "a fox"
     assert [(used.id, used.strength) for used in beside.adapters] == [(ink, 1)]
     assert (beside.prompt, alone.prompt, list(alone.adapters)) == ("x", "a fox", [])
+
+
+def test_a_prompt_may_call_for_more_than_a_server_draws_with(
+    registry: Registry, remote: RemoteRegistry
+) -> None:
+    """It is drawn here, where nobody else waits."""
+    ids = [add_file(registry, number, f"a{number}") for number in range(MOST_ADAPTERS + 1)]
+    calls = "".join(f"<lora:a{number}:1>" for number in range(len(ids)))
+
+    recipe = remote.maker.fuse(f"a fox {calls}", mode="sum", check=False, steps=1, size=32).recipe
+
+    assert [used.id for used in recipe.adapters] == ids
 
 
 def test_what_is_called_is_compared_with_the_same_words_as_what_is_named(

@@ -94,6 +94,7 @@ async def fuse(
 
     Who leaves before it is done gives it up.
     """
+    asked.check_sense()
     await run_in_threadpool(drawing.check_early, registry, asked)
     return await _drawn(lambda progress: drawing.fuse(registry, asked, progress), request, queue)
 

@@ -16,17 +16,21 @@ from registry.api.schemas.shapes import (
     Text,
     without_nul,
 )
+from registry.errors import ImageRequestError
 from registry.fusion.options import (
     MOST_ADAPTERS,
     MOST_GUIDANCE,
     MOST_SIDE,
     MOST_STEPS,
+    STRONGEST,
     DrawingOptions,
     FuseOptions,
     Mode,
     Size,
     StepCallback,
 )
+from registry.text.pasted_prompts import read_pasted
+from registry.text.word_segmentation import clean
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
@@ -71,7 +75,9 @@ RECIPE: dict[str, Any] = {
 }
 RecipeDocument = Annotated[dict[str, Any], Field(examples=[RECIPE])]
 
-Strength = Annotated[float, Field(ge=-4.0, le=4.0, allow_inf_nan=False)]
+# As many as a registry chooses, or knows by number, for whoever draws elsewhere.
+MOST_CHOSEN = 20
+Strength = Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)]
 
 
 class ChosenAdapter(Asked):
@@ -85,9 +91,9 @@ class ChooseParams(Asked):
     """With `adapters`, those are returned rather than searched for."""
 
     prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
-    k: int = Field(default=3, ge=1, le=5)
+    k: int = Field(default=3, ge=1, le=MOST_CHOSEN)
     adapters: list[AdapterId] | None = Field(
-        default=None, examples=[[7]], min_length=1, max_length=20
+        default=None, examples=[[7]], min_length=1, max_length=MOST_CHOSEN
     )
     base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
     mature: Mature = "any"
@@ -122,7 +128,7 @@ class FuseRequest(Asked):
     """Without `adapters`, up to `k` are found for the prompt."""
 
     prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
-    k: int = Field(default=3, ge=1, le=5)
+    k: int = Field(default=3, ge=1, le=MOST_ADAPTERS)
     adapters: list[ChosenAdapter] | None = Field(
         default=None, min_length=1, max_length=MOST_ADAPTERS
     )
@@ -151,6 +157,26 @@ class FuseRequest(Asked):
             return without_nul(given)
         except RecursionError as error:
             raise PydanticCustomError("nested_too_deeply", "it is nested too deeply") from error
+
+    def check_sense(self) -> None:
+        """Raise ImageRequestError where a prompt calls for more than may be named."""
+        self._check_called(MOST_ADAPTERS)
+
+    def _check_called(self, most: int) -> None:
+        # As what draws it reads it.
+        called = read_pasted(clean(self.prompt)).called
+        count = len(self.adapters or ()) + len(called)
+        if count > most:
+            raise ImageRequestError(
+                f"it takes {most} adapters at most; {len(self.adapters or ())} are named, and the "
+                f"prompt calls for {len(called)} (<lora:…>). Take out {count - most}"
+            )
+        for named in called:
+            if abs(named.strength or 0.0) > STRONGEST:
+                raise ImageRequestError(
+                    f"the prompt calls for {named.name!r} at a strength of {named.strength:g}; "
+                    f"give {-STRONGEST:g} to {STRONGEST:g}"
+                )
 
     @property
     def size(self) -> Size | None:

@@ -48,6 +48,7 @@ class ImageRequest(FuseRequest):
             self._check_recipe(self.recipe)
         elif not self.prompt.strip():
             raise ImageRequestError("a prompt or a recipe is needed")
+        self._check_called(MOST_IN_GRID if self.kind == "grid" else MOST_ADAPTERS)
         if self.kind == "grid" and not 2 <= len(self.adapters or ()) <= MOST_IN_GRID:
             raise ImageRequestError(f"a grid wants 2 to {MOST_IN_GRID} adapters")
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from diffusers.utils import logging as diffusers_logging
-from PIL.Image import Image
+from PIL import ImageOps
+from PIL.Image import Image, Resampling
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
@@ -32,7 +33,7 @@ from registry.text.cached_encoder import load_cached_text_encoder
 Offload = Literal["none", "model", "layers"]
 
 
-# Room for adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
+# Room for adapters on the device: six of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
 
 
@@ -119,7 +120,8 @@ class PipelineBackend:
 
         def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if progress is not None:
-                progress(step + 1, sampling.steps)
+                # Some schedulers make more of them than they are asked for.
+                progress(step + 1, self._pipeline.num_timesteps)
             return tensors
 
         try:
@@ -149,10 +151,17 @@ class PipelineBackend:
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image], side: int) -> tuple[Tensor, Tensor]:
-        """Return images as FLUX's latents (n, places, channels), and places' ids (places, 3)."""
+        """Return images as FLUX's latents (n, places, channels), and places' ids (places, 3).
+
+        Of one that is no square, its middle.
+        """
         self._check_trains_gates()
         vae = self._pipeline.vae
-        pixels = self._pipeline.image_processor.preprocess(list(images), height=side, width=side)
+        squares = [
+            ImageOps.fit(ImageOps.exif_transpose(image), (side, side), Resampling.LANCZOS)
+            for image in images
+        ]
+        pixels = self._pipeline.image_processor.preprocess(squares, height=side, width=side)
         latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
         latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
         packed = self._pipeline._pack_latents(latents, *latents.shape)

@@ -59,12 +59,11 @@ def exported(recipe: Recipe, *, reads_metadata: bool = False) -> list[ExportedAd
     the strength then, but in those that read it in a file's metadata. None reads it beside one.
     """
     used = [adapter for adapter in recipe.adapters if adapter.strength and recipe.mode != "base"]
-    share = 1 / len(used) if recipe.mode == "average" and used else 1.0
     return [
         ExportedAdapter(
             adapter,
             export_name(adapter.name, adapter.sha256),
-            round(adapter.strength * share * _unread_scale(adapter, reads_metadata), 4),
+            round(adapter.strength * recipe.share * _unread_scale(adapter, reads_metadata), 4),
         )
         for adapter in used
     ]

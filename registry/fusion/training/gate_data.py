@@ -27,8 +27,8 @@ from torch import Tensor
 from crawler.counted import counted
 from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import read
-from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError, GatePictureError
@@ -64,7 +64,7 @@ class Relevances:
     @classmethod
     def of(cls, files: Sequence[Path], checkpoint: Path) -> "Relevances":
         encoder = load_encoder(checkpoint)
-        embeddings = torch.from_numpy(encoder.encode([sketch_file(path) for path in files]))
+        embeddings = torch.from_numpy(encoder.encode(sketch_files(files, family=encoder.family)))
         text_encoder = load_text_encoder(encoder.text_encoder)
         return cls(encoder, text_encoder, embeddings, hash_file(checkpoint))
 

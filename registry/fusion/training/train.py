@@ -104,7 +104,8 @@ def train_gates(
     gates.requires_grad_(True).train()
     groups = [{"params": [parameter], "pace": pace} for parameter, pace in gates.paces()]
     optimizer = torch.optim.AdamW(groups, training.rate, weight_decay=0.0)
-    trained_on = f"{gates.kind} of {training.trained_on}"
+    # Each process takes batches of its own: with others, those that are done are other ones.
+    trained_on = f"{gates.kind} of {training.trained_on} by {workers.count}"
     resumed = None
     if checkpoint is not None and checkpoint.exists():
         resumed = load_checkpoint(checkpoint, gates, optimizer, trained_on, workers)
@@ -219,7 +220,7 @@ def load_checkpoint(
     workers: Workers,
 ) -> tuple[int, list[dict[str, float]]] | None:
     """Take up a state, and return its step and curve; None, if it is not of this training."""
-    others = "other gates, another base, other data or settings"
+    others = "other gates, another base, other data, settings or processes"
     state = take_up(path, trained_on, others, workers)
     if state is None:
         return None

@@ -232,6 +232,23 @@ def test_too_few_adapters_are_refused(zoo: SyntheticZoo) -> None:
         fit_ridge(few(zoo.dataset, 3), zoo.text_encoder, name="test", base_model="demo-flux-tiny")
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_adapter_of_another_family_is_refused_by_name(
+    zoo: SyntheticZoo, tmp_path: Path, kept: bool
+) -> None:
+    """Its encoder could embed none of the base's adapters."""
+    name = zoo.dataset.paths[0].name
+    said = rf"^{name}: an adapter of demo-flux-tiny, where those of flux\.1 are"
+    with pytest.raises(TrainingDataError, match=said):
+        fit_ridge(
+            zoo.dataset,
+            zoo.text_encoder,
+            name="test",
+            base_model="flux.1-dev",
+            kept=tmp_path if kept else None,
+        )
+
+
 @pytest.mark.parametrize(("adapters", "batch"), [(1, 4), (4, 1)])
 def test_fewer_adapters_than_a_contrast_needs_are_refused(
     zoo: SyntheticZoo, tmp_path: Path, adapters: int, batch: int

@@ -178,6 +178,12 @@ def test_an_image_is_drawn_in_the_queues_turn(drawing: Registry) -> None:
     assert server.app.state.queue.jobs.qsize() == 1
 
 
+def test_a_prompt_calls_for_no_more_than_may_be_named(server: Server) -> None:
+    calls = "".join(f"<lora:l{number}:1>" for number in range(6))
+
+    assert "prompt calls for 6 (<lora:…>). Take out 1." in server.refusal("fuse", prompt=calls)
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
     drawing: Registry, mode: str

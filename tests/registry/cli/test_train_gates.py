@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.multiprocessing.spawn import spawn
 from typer.testing import CliRunner
 
@@ -123,6 +123,20 @@ def test_a_picture_that_broke_off_is_named(
     picture.write_bytes(picture.read_bytes()[:600])
     with pytest.raises(GatePictureError, match=r"picture .*/4\.png cannot be read.*(?i:truncated)"):
         reads(manifest if reads is read_manifest else picture)
+
+
+def test_a_picture_is_trained_on_as_it_is_shown(tmp_path: Path, base_folder: Path) -> None:
+    """Upright, and cut to a square: squeezed, the base would be taught wrong proportions."""
+    portrait = Image.effect_noise((32, 48), 90).convert("RGB")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by a quarter
+    portrait.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    backend = load_backend(base_folder, BASE_MODEL)
+
+    lying, _ = backend.encode_images([read_picture(tmp_path / "lying.png")], 32)
+    middle, _ = backend.encode_images([portrait.crop((0, 8, 32, 40))], 32)
+
+    assert torch.equal(lying, middle)
 
 
 def test_a_training_is_known_by_all_that_it_is_on(manifest: Path) -> None:

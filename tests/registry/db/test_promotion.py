@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoder_models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
 from registry.db.encoders import EncoderFacts, find_active, list_encoders, register_encoder
 from registry.db.promotion import promote, roll_back, unmet_thresholds
-from registry.errors import PromotionError
+from registry.errors import EncoderRejectedError, PromotionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.service import Registry
@@ -114,6 +114,19 @@ def test_a_name_that_is_taken_gets_the_hash_behind_it(registry: Registry) -> Non
     assert names[0] == "ridge"
     assert names[1].startswith("ridge-")
     assert names[1] == names[2], "the same checkpoint is the same encoder"
+
+
+def test_an_encoder_of_another_familys_adapters_is_refused(registry: Registry) -> None:
+    """It could embed no adapter of the base that it is said to be for."""
+    path = save_checkpoint(registry, "ridge", "flux.1-dev", family="sdxl-1.0")
+
+    with (
+        registry.sessions.begin() as session,
+        pytest.raises(
+            EncoderRejectedError, match=r"is for flux\.1-dev, and reads adapters of sdxl-1\.0"
+        ),
+    ):
+        register_encoder(session, registry.blobs, path)
 
 
 def test_a_variant_of_the_family_is_searched_by_the_familys_encoder(session: Session) -> None:

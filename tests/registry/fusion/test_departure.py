@@ -8,7 +8,7 @@ from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.departure import MOST_DEPARTURE, warn_of_departure
 from registry.fusion.generate import generate
-from registry.fusion.options import Drawing
+from registry.fusion.options import Drawing, Mode
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights
 
 VALUE, OUT = "transformer_blocks.0.attn.to_v", "transformer_blocks.0.attn.to_out.0"
@@ -46,13 +46,15 @@ def test_a_co_loading_attack_is_told(backend: PipelineBackend) -> None:
     assert any("times as much as the strongest" in said for said in fused.recipe.warnings)
 
 
-def test_honest_adapters_are_not_accused(backend: PipelineBackend) -> None:
+@pytest.mark.parametrize("mode", ["sum", "average"])
+def test_honest_adapters_are_not_accused(backend: PipelineBackend, mode: Mode) -> None:
+    """However many: each alone is measured at the share that it has in an average."""
     layers = block_layers(backend.transformer)
     honest = [
         make_adapter(f"a{k}", make_weights(backend.transformer, layers, seed=k, scale=0.02))
         for k in range(3)
     ]
-    recipe = generate("cat", honest, backend, None, Drawing(mode="sum", steps=3)).recipe
+    recipe = generate("cat", honest, backend, None, Drawing(mode=mode, steps=3)).recipe
     assert recipe.departure is not None
     # Unrelated changes add up like the sides of a right angle.
     assert 1 < recipe.departure < 2

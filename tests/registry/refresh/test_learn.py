@@ -41,7 +41,7 @@ from tests.registry.db.test_records import make_record
 
 FAMILY = family_of("demo-flux-tiny")
 LAYOUT = default_layout(FAMILY)
-AUTHORS = 40
+AUTHORS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,9 @@ def unit(values: Any) -> Any:
     return values / np.linalg.norm(values)
 
 
-def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 0) -> None:
+def add_taught(
+    session: Session, count: int, *, tells: bool = True, seed: int = 0, authors: int = AUTHORS
+) -> None:
     """Add adapters whose sketches tell what their captions say, or nothing at all."""
     world, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
     topics = world.normal(size=(8, 512))
@@ -76,7 +78,7 @@ def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 
         )
         adapter = add_adapter(
             session,
-            author=f"author {number % AUTHORS}",
+            author=f"author {number % authors}",
             captions=[
                 (f"caption {seed} {number} {k}", text.tolist()) for k, text in enumerate(said)
             ],
@@ -290,6 +292,15 @@ def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
         registry.learn("Flux.1 D")
 
 
+def test_few_authors_do_not_tell_how_certain_a_gain_is(registry: Registry) -> None:
+    """Theirs are alike: drawn again, one author's adapters are the same ones each time."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 100, authors=20)
+
+    with pytest.raises(NotEnoughToLearnError, match=r"one in five, 4 of them; 60, and 10 by 8,"):
+        registry.learn("demo-flux-tiny")
+
+
 def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     """An author's series, the same tensors by another one, and an adapter trained on a little."""
     rng = np.random.default_rng(0)
@@ -322,6 +333,30 @@ def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     named = {name: group[hashlib.sha256(name.encode()).hexdigest()] for name in facts}
     assert {named[name] for name in list(facts)[:4]} == {"author ann"}
     assert len(set(named.values())) == 3
+
+
+def test_a_group_keeps_its_name_while_its_files_come(registry: Registry) -> None:
+    """The name decides who is held back: what was learned from is never judged by later."""
+    names = set()
+    for epoch, digit in enumerate("8c40"):
+        with registry.sessions.begin() as session:
+            sha256 = digit * 64
+            caption = f"epoch {epoch}", axis(epoch)
+            add_adapter(
+                session,
+                file_sha256=sha256,
+                hub="folder",
+                repo=f"loras/ink-{10 - epoch:06d}",
+                author="",
+                captions=[caption],
+            )
+            session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
+        with registry.sessions() as session:
+            examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+        assert len(examples) == epoch + 1
+        names |= {example.group for example in examples}
+
+    assert names == {"run folder loras/ink"}
 
 
 def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Registry) -> None:

@@ -63,6 +63,17 @@ ANSWERS = (
         "无法生成图片：网格图需要 2 到 {n} 个适配器。",
     ),
     (
+        "no image can be drawn: it takes {most} adapters at most; {named} are named, and the "
+        "prompt calls for {called} (<lora:…>). Take out {n}.",
+        "无法生成图片：最多使用 {most} 个适配器；已指定 {named} 个，提示词又调用了 {called} 个"
+        "（<lora:…>）。请去掉 {n} 个。",
+    ),
+    (
+        "no image can be drawn: the prompt calls for {name} at a strength of {strength}; give "
+        "{least} to {most}.",
+        "无法生成图片：提示词以强度 {strength} 调用 {name}；请使用 {least} 到 {most}。",
+    ),
+    (
         "no image can be drawn: this server draws up to {n} steps and {size} pixels a side, with "
         "{adapters} adapters; the recipe has {steps} steps, {pixels} pixels and {used} adapters. "
         "`autolora --local fuse --recipe` draws it.",

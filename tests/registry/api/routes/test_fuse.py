@@ -195,6 +195,9 @@ def test_an_error_amid_the_lines_is_the_last_line(client: TestClient, drawing: R
         {"prompt": "x", "mode": "magic"},
         {"prompt": "x", "steps": 10_000},
         {"prompt": "x", "promt": "y"},
+        {"prompt": "x <lora:ink:4.5>"},
+        {"prompt": "".join(f"<lora:l{number}:1>" for number in range(6))},
+        {"prompt": "<lora:ink:1>", "adapters": [{"id": number} for number in range(1, 6)]},
     ],
 )
 def test_requests_that_make_no_sense(client: TestClient, asked: dict[str, object]) -> None:

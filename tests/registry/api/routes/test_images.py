@@ -593,6 +593,10 @@ def test_a_server_that_ends_says_so_of_what_waits(drawing: Registry) -> None:
     assert drawing.images.get(waiting["id"]).state == "interrupted"
 
 
+# One more than may be named.
+CALLS = "a fox" + "".join(f" <lora:l{number}:1>" for number in range(6))
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -601,6 +605,12 @@ def test_a_server_that_ends_says_so_of_what_waits(drawing: Registry) -> None:
         ({"prompt": "x", "count": 9}, "count"),
         ({"prompt": "x", "kind": "grid"}, "a grid wants 2 to 4 adapters"),
         ({"prompt": "x", "recipe": {}}, "recipe"),
+        ({"prompt": CALLS, "kind": "compare"}, "calls for 6 (<lora:…>). Take out 1."),
+        (
+            {"prompt": "<lora:l:1>", "kind": "grid", "adapters": [{"id": n} for n in range(1, 5)]},
+            "4 adapters at most; 4 are named, and the prompt calls for 1 (<lora:…>). Take out 1.",
+        ),
+        ({"prompt": "x <lora:ink:-90>"}, "'ink' at a strength of -90; give -4 to 4"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from encoder.training.workers import Workers
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.rivals import FLOOR, RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
@@ -124,6 +125,20 @@ def test_a_training_on_something_else_begins_anew_and_says_so(
     train_gates(afresh := new_gates(training), elsewhere)
     for pair in zip(again.parameters(), afresh.parameters(), strict=True):
         assert torch.equal(*pair)
+
+
+def test_more_processes_begin_anew(training: GateTraining, tmp_path: Path) -> None:
+    """Going on, they would take some batches twice and others never."""
+    short = replace(training, steps=2, validation=())
+    train_gates(new_gates(training), short, tmp_path / "state")
+    two, done = Workers(), []
+    two.count = 2
+
+    def progress(step: int, loss: float) -> None:
+        done.append(step)
+
+    train_gates(new_gates(training), short, tmp_path / "state", progress, two)
+    assert done == [1, 2]
 
 
 def test_gates_of_another_kind_begin_anew(training: GateTraining, tmp_path: Path) -> None:
