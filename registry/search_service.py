@@ -75,10 +75,9 @@ class SearchService(OpenRegistry):
     def search(
         self,
         text: str,
-        base_model: str | None = None,
+        filters: Filters | None = None,
         limit: int = 10,
         *,
-        filters: Filters | None = None,
         cursor: str | None = None,
         likes: Likes | None = None,
         sort: FoundSort = "relevance",
@@ -89,17 +88,15 @@ class SearchService(OpenRegistry):
         With `likes`, adapters that are like some and unlike others. An empty text without any
         lists all that filters let through, the newest first.
 
-        Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
-        is the `cursor` of the one after it. In another `sort` only what fits or perhaps fits is
-        listed, where anything does; `seed` is of the random one.
+        Adapters of all base models, unless `filters` name some. A page's `next` is the `cursor`
+        of the one after it. In another `sort` only what fits or perhaps fits is listed, where
+        anything does; `seed` is of the random one.
 
         Raises:
             SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
                 of another question.
         """
         filters = filters or Filters()
-        if base_model is not None:
-            filters = filters.of(known_name(base_model))
         sort = check_choice("sort", sort, FOUND_SORTS)
         check_limit(limit)
         text, likes = clean(text).strip(), likes or Likes()

@@ -250,7 +250,7 @@ def test_no_signal_leaks_another_base_model(registry: Registry) -> None:
             )
 
     for base_model in ("demo-flux-tiny", "sdxl-1.0", "flux.1-dev"):
-        page = registry.search("a red fox", base_model)
+        page = registry.search("a red fox", Filters((base_model,)))
         assert [result.card.base_model for result in page.results] == [base_model]
 
 
@@ -307,7 +307,7 @@ def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> 
         add_adapter(session, name="a", words="fox", captions=[("ohwx fox", fox)])
         other = add_adapter(session, name="ohwx fox", words="ohwx fox", base_model="sdxl-1.0")
 
-    first, second = registry.search("ohwx fox", "demo-flux-tiny").results
+    first, second = registry.search("ohwx fox", Filters(("demo-flux-tiny",))).results
 
     assert (first.card.id, first.hit.exact, first.hit.elsewhere) == (other.id, True, True)
     assert not second.hit.elsewhere
@@ -374,7 +374,7 @@ def test_the_same_name_here_comes_before_that_elsewhere(registry: Registry) -> N
         for base_model in ("sdxl-1.0", "demo-flux-tiny"):
             add_adapter(session, name="ohwx fox", words="ohwx fox", base_model=base_model)
 
-    results = registry.search("ohwx fox", "demo-flux-tiny").results
+    results = registry.search("ohwx fox", Filters(("demo-flux-tiny",))).results
 
     assert [result.hit.elsewhere for result in results] == [False, True]
 
@@ -451,7 +451,7 @@ def test_questions_that_cannot_be_answered(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session)
     with pytest.raises(UnknownBaseModelError, match="Ready are: demo-flux-tiny"):
-        registry.search("fox", "sd-1.5")
+        registry.search("fox", Filters(("sd-1.5",)))
 
 
 def test_what_cannot_be_fused_is_found_but_not_chosen(registry: Registry) -> None:
@@ -526,7 +526,7 @@ def test_a_search_in_a_family_finds_its_variants(
         for name in names:
             add_adapter(session, base_model=name, name="a red fox", words="a red fox")
 
-    page = registry.search("red fox", asked)
+    page = registry.search("red fox", Filters((asked,)))
 
     assert {result.card.base_model for result in page.results} == found
     cards = registry.browse(Filters((asked,))).cards

@@ -279,7 +279,7 @@ def test_it_is_found_whatever_base_model_is_asked_for(registry: Registry) -> Non
         pointed_to = add(session, repo="ann/foxes", base_model="sdxl-1.0")
         add(session, "castle")
 
-    page = registry.search("https://modelscope.cn/models/ann/foxes", base_model="demo-flux-tiny")
+    page = registry.search("https://modelscope.cn/models/ann/foxes", Filters(("demo-flux-tiny",)))
 
     assert page.results[0].card.id == pointed_to.id
     assert page.results[0].hit.elsewhere
