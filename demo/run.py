@@ -35,6 +35,7 @@ from registry.config import ENV_FILE, PREFIX, Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.cards import AdapterCard
+from registry.retrieval.given_values import Paging
 from registry.running import Identity
 from registry.service import Registry
 
@@ -110,7 +111,7 @@ def index(registry: Registry, stopped: Event) -> None:
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f'\n[bold]autolora search "{text}"[/]')
-        page = SearchAnswer.from_page(registry.search(text, limit=5))
+        page = SearchAnswer.from_page(registry.search(text, paging=Paging(limit=5)))
         print_search(page.model_copy(update={"next": None}), FoundOptions())
 
 

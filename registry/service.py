@@ -15,6 +15,7 @@ from registry.db.status import Status, load_status
 from registry.errors import RegistryError
 from registry.image_service import ImageService
 from registry.refresh.due import next_due
+from registry.retrieval.given_values import Paging
 from registry.text.translations import translations
 from registry.text.word_segmentation import segment
 from registry.upkeep.readiness import check_ready
@@ -41,7 +42,7 @@ class Registry(ImageService, Administration):
         # With it come the encoders, and what texts are strangers to each other. Who searches is
         # told what is amiss; a server starts all the same.
         with suppress(RegistryError):
-            self.search("预热", limit=1)
+            self.search("预热", paging=Paging(limit=1))
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions.begin() as session:

@@ -17,8 +17,8 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import NONE_LEFT
+from registry.retrieval.given_values import Likes, Paging
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
@@ -223,7 +223,7 @@ def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -
             session, name="fox", words="fox", embedding=embed(registry, "a tax form")
         )
 
-    [first, *_] = registry.search("fox", limit=3).results
+    [first, *_] = registry.search("fox", paging=Paging(limit=3)).results
 
     assert first.card.id == named.id
     assert first.hit.positions["weights"] is None
@@ -626,8 +626,8 @@ def test_what_is_not_wanted_goes_behind(registry: Registry) -> None:
         named = add_adapter(session, name="neon heart", words="neon heart", embedding=both).id
         bare = add_adapter(session, name="v2", words="v2", embedding=both).id
 
-    page = registry.search("neon, not hearts", limit=1)
-    rest = registry.search("neon, not hearts", limit=5, cursor=page.next)
+    page = registry.search("neon, not hearts", paging=Paging(limit=1))
+    rest = registry.search("neon, not hearts", paging=Paging(limit=5, cursor=page.next))
 
     assert [result.card.id for result in page.results] == [sign]
     assert page.results[0].hit.band == "fits"
@@ -648,7 +648,7 @@ def test_pages_that_literally_match_leave_out_what_is_not_wanted(registry: Regis
     found: list[int] = []
     cursor = None
     while len(found) < len(plain):
-        page = registry.search("fox -neon", limit=50, cursor=cursor)
+        page = registry.search("fox -neon", paging=Paging(limit=50, cursor=cursor))
         found += [result.card.id for result in page.results]
         cursor = page.next
         assert page.results
