@@ -354,7 +354,7 @@ class Finder:
             encoder, _ = self._encoders.find(session, base_model)
             if encoder is None:
                 continue
-            queries = encoder.encode_query(embeddings)
+            queries = encoder.loaded.encode_query(embeddings)
             ids = [card.id for card in cards if card.base_model == base_model]
             stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=ids)
             for id_, weights in stored.items():
