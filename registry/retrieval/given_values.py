@@ -232,7 +232,7 @@ def read_moment(name: str, value: datetime | date | str | None) -> datetime | No
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def check_choice(name: str, value: Chosen, known: Sequence[Chosen]) -> Chosen:
+def check_choice(name: str, value: str, known: Sequence[Chosen]) -> Chosen:
     """Return which of those known a value is, without regard to case.
 
     Raises:
