@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from registry.administration import Administration
-from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
 from registry.db.runs import RunFacts, get_run, list_runs
-from registry.db.session import one_line_errors
+from registry.db.session import now, one_line_errors
 from registry.db.status import Status, load_status
 from registry.errors import RegistryError
 from registry.image_service import ImageService

@@ -81,7 +81,8 @@ def _languages(registry: "Registry", language: str | None) -> "list[Language]":
 
 
 def _work(registry: "Registry", model: str, language: "Language", again: bool) -> "Captioning":
-    from registry.db.captions import Wanted, now
+    from registry.db.captions import Wanted
+    from registry.db.session import now
     from registry.refresh.captioning import Captioning, version_of
 
     with registry.sessions() as session:

@@ -13,9 +13,9 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import drawn_covers
 from registry.db.adapters import Origin
-from registry.db.captions import now
 from registry.db.drawn_covers import DrawnFacts, WaitingCover, Wanted
 from registry.db.holds import hold
+from registry.db.session import now
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
