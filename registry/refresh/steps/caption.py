@@ -12,7 +12,7 @@ from registry.db.session import now
 from registry.errors import CaptionSettingsError
 from registry.refresh.captioners import name_of_captioner, open_captioner, what_is_missing
 from registry.refresh.captioning import HELD_AS, Captioning, take_known, version_of
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 
@@ -65,7 +65,7 @@ class CaptionStep(SharedStep):
                 yield from self._work(language).caption(self._captioner, hashes)
             except (CaptionerError, CaptionSettingsError) as error:
                 self._is_down = True
-                yield StepOutcome("captions", False, one_line(error))
+                yield StepOutcome("captions", False, reported(error))
 
     def close(self) -> None:
         self._opened.close()
