@@ -130,14 +130,16 @@ def sheet_rows(
             (f"found: {name}\n{card.author}", cover(registry, card))
             for name, card in zip(names, cards, strict=True)
         ]
-        nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base")
+        nothing = registry.maker.fuse(
+            prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base"
+        )
         pictures.append(("base alone", nothing.image))
         for name, card in zip(names, cards, strict=True):
-            single = registry.fuse(prompt, adapters=[card.id], seed=SEED)
+            single = registry.maker.fuse(prompt, adapters=[card.id], seed=SEED)
             pictures.append((f"only this one\n{name}", single.image))
-        plain = registry.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
+        plain = registry.maker.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
         pictures.append(("plain sum", plain.image))
-        fused = registry.fuse(prompt, adapters=ids, seed=SEED)
+        fused = registry.maker.fuse(prompt, adapters=ids, seed=SEED)
         fused.save(OUT / f"{prompt.replace(' ', '-')}.png")
         pictures.append(("gated", fused.image))
         yield f"“{prompt}”", pictures

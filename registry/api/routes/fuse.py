@@ -120,7 +120,7 @@ async def draw_recipe(
     asked = ImageRequest(recipe=recipe)
     asked.check_sense()
     await run_in_threadpool(drawing.check_early, registry, asked)
-    return await _drawn(lambda progress: registry.reproduce(recipe, progress), request, queue)
+    return await _drawn(lambda progress: registry.maker.reproduce(recipe, progress), request, queue)
 
 
 async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Response | FuseAnswer:
