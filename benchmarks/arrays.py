@@ -1,15 +1,10 @@
-"""Names for arrays: for their types by what they hold, and for what they hold itself."""
+"""Names for arrays by what they hold."""
 
 import hashlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 def digest(*arrays: npt.NDArray[Any]) -> str:

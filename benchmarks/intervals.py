@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.arrays import Doubles, Ints
+from encoder.arrays import Doubles, Ints
 
 RESAMPLES = 2000
 

@@ -6,6 +6,7 @@ benchmarks call `plan()` and agree on it without a file between them.
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,11 +104,7 @@ def plan() -> Plan:
     """Choose concepts, splits and withheld cells."""
     art = load_art()
     rng = np.random.default_rng(SEED)
-    by_name: dict[int, list[int]] = defaultdict(list)
-    by_cell: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for image, (style, name) in enumerate(zip(art.style.tolist(), art.name.tolist(), strict=True)):
-        by_name[name].append(image)
-        by_cell[style, art.names[name]["subgroup"]].append(image)
+    by_name, by_cell = images_by_name_and_cell(art)
     objects = pick(rng, [n for n, images in by_name.items() if len(images) >= 7], COUNTS["object"])
     styles = pick(rng, [c for c, images in by_cell.items() if len(images) >= 8], COUNTS["style"])
     object_split = assign_splits(rng, objects)
@@ -131,6 +128,19 @@ def plan() -> Plan:
     known = np.isin(art.name, kept_names)
     base_images = np.array([i for i in visible if known[i]])
     return Plan(art, concepts, base_images, withheld)
+
+
+def images_by_name_and_cell(
+    art: Art, hidden: Collection[int] = ()
+) -> tuple[dict[int, list[int]], dict[tuple[int, str], list[int]]]:
+    """Return pictures by what they show, and by style with subgroup; none that is `hidden`."""
+    by_name: dict[int, list[int]] = defaultdict(list)
+    by_cell: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for image, (style, name) in enumerate(zip(art.style.tolist(), art.name.tolist(), strict=True)):
+        if image not in hidden:
+            by_name[name].append(image)
+            by_cell[style, art.names[name]["subgroup"]].append(image)
+    return by_name, by_cell
 
 
 def pick(rng: np.random.Generator, candidates: list[Any], count: int) -> list[Any]:

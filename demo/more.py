@@ -22,6 +22,7 @@ from demo.concepts import (
     Concept,
     Plan,
     effect_concept,
+    images_by_name_and_cell,
     object_concept,
     object_key,
     pick,
@@ -45,12 +46,7 @@ def more_concepts(plan: Plan) -> list[Concept]:
     art, rng = plan.art, np.random.default_rng(SEED)
     hidden = {image for image, _, _, _ in plan.withheld}
     taken = {concept.key for concept in plan.concepts}
-    by_name: dict[int, list[int]] = defaultdict(list)
-    by_cell: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for image, (style, name) in enumerate(zip(art.style.tolist(), art.name.tolist(), strict=True)):
-        if image not in hidden:
-            by_name[name].append(image)
-            by_cell[style, art.names[name]["subgroup"]].append(image)
+    by_name, by_cell = images_by_name_and_cell(art, hidden)
     names = [
         name
         for name, images in by_name.items()

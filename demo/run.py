@@ -35,6 +35,7 @@ from registry.config import ENV_FILE, PREFIX, Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.cards import AdapterCard
+from registry.retrieval.given_values import Paging
 from registry.running import Identity
 from registry.service import Registry
 
@@ -110,7 +111,7 @@ def index(registry: Registry, stopped: Event) -> None:
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f'\n[bold]autolora search "{text}"[/]')
-        page = SearchAnswer.from_page(registry.search(text, limit=5))
+        page = SearchAnswer.from_page(registry.search(text, paging=Paging(limit=5)))
         print_search(page.model_copy(update={"next": None}), FoundOptions())
 
 
@@ -129,14 +130,16 @@ def sheet_rows(
             (f"found: {name}\n{card.author}", cover(registry, card))
             for name, card in zip(names, cards, strict=True)
         ]
-        nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base")
+        nothing = registry.maker.fuse(
+            prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base"
+        )
         pictures.append(("base alone", nothing.image))
         for name, card in zip(names, cards, strict=True):
-            single = registry.fuse(prompt, adapters=[card.id], seed=SEED)
+            single = registry.maker.fuse(prompt, adapters=[card.id], seed=SEED)
             pictures.append((f"only this one\n{name}", single.image))
-        plain = registry.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
+        plain = registry.maker.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
         pictures.append(("plain sum", plain.image))
-        fused = registry.fuse(prompt, adapters=ids, seed=SEED)
+        fused = registry.maker.fuse(prompt, adapters=ids, seed=SEED)
         fused.save(OUT / f"{prompt.replace(' ', '-')}.png")
         pictures.append(("gated", fused.image))
         yield f"“{prompt}”", pictures

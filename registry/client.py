@@ -35,8 +35,8 @@ from registry.errors import StrengthsError
 from registry.retrieval.given_values import (
     MOST_CHOSEN,
     MOST_PAGE,
-    LikesAsked,
-    PageAsked,
+    Likes,
+    Paging,
     check_choice,
     read_filters,
     read_id,
@@ -125,14 +125,14 @@ class Client(Connection):
         With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
         `text` may be left out.
         """
-        likes = LikesAsked.read(like, unlike, unlike_text)
+        likes = Likes.read(like, unlike, unlike_text)
         asked = _given(
             {
                 "q": read_question("text", text),
                 "like": list(likes.like),
                 "unlike": list(likes.unlike),
                 "unlike_text": likes.unlike_text,
-                **_page(PageAsked.read(limit, cursor, sort, seed)),
+                **asdict(Paging.read(limit, cursor, sort, seed)),
                 **_filters(filters),
             }
         )
@@ -150,8 +150,8 @@ class Client(Connection):
         from registry.api.schemas.picture import PictureAnswer
         from registry.retrieval.picture_files import picture_bytes
 
-        going = PageAsked.read(limit, None)
-        asked = _given({"limit": going.limit, **_filters(filters)})
+        paging = Paging.read(limit, None)
+        asked = _given({"limit": paging.limit, **_filters(filters)})
         return self.post(
             "/v1/search/picture", asked, picture_bytes(picture), TypeAdapter(PictureAnswer)
         )
@@ -167,9 +167,9 @@ class Client(Connection):
         **filters: Unpack[FilterOptions],
     ) -> AdapterListAnswer:
         """Return a page of all adapters; its `next` is the next page's cursor."""
-        going = PageAsked.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
+        paging = Paging.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
         state = check_choice("state", state, STATES)
-        asked = {"state": state, **_page(going), **_filters(filters)}
+        asked = {"state": state, **asdict(paging), **_filters(filters)}
         return self.get("/v1/adapters", _given(asked), TypeAdapter(AdapterListAnswer))
 
     def facets(self, **filters: Unpack[FilterOptions]) -> FacetsAnswer:
@@ -192,7 +192,7 @@ class Client(Connection):
         mature: Maturity = "any",
     ) -> SimilarAnswer:
         """Return adapters of the same family, those with the most similar weights first."""
-        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed))) | _rated(mature)
+        asked = _given(asdict(Paging.read(limit, cursor, sort, seed))) | _rated(mature)
         path = f"/v1/adapters/{read_id(adapter_id)}/similar"
         return self.get(path, asked, TypeAdapter(SimilarAnswer))
 
@@ -206,7 +206,7 @@ class Client(Connection):
         seed: int = 0,
     ) -> DuplicateListAnswer:
         """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
-        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed)))
+        asked = _given(asdict(Paging.read(limit, cursor, sort, seed)))
         path = f"/v1/adapters/{read_id(adapter_id)}/duplicates"
         return self.get(path, asked, TypeAdapter(DuplicateListAnswer))
 
@@ -236,16 +236,16 @@ class Client(Connection):
         """Return a page of refreshes, newest first."""
         from registry.api.schemas.service import RunListAnswer
 
-        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
-        asked = _given({"limit": going.limit, "cursor": going.cursor})
+        paging = Paging.read(limit, cursor, most=MOST_PAGE)
+        asked = _given({"limit": paging.limit, "cursor": paging.cursor})
         return self.get("/v1/runs", asked, TypeAdapter(RunListAnswer))
 
     def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
         """Return a page of nightly refreshes, newest first."""
         from registry.api.schemas.service import NightListAnswer
 
-        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
-        asked = _given({"limit": going.limit, "cursor": going.cursor})
+        paging = Paging.read(limit, cursor, most=MOST_PAGE)
+        asked = _given({"limit": paging.limit, "cursor": paging.cursor})
         return self.get("/v1/nights", asked, TypeAdapter(NightListAnswer))
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
@@ -500,10 +500,6 @@ def _how(drawing: "DrawingOptions") -> dict[str, Any]:
     size, negative = words.pop("size"), words.pop("negative")
     width, height = size_of(size) or (None, None)
     return {"width": width, "height": height, "negative_prompt": negative, **words}
-
-
-def _page(going: PageAsked) -> dict[str, Any]:
-    return asdict(going)
 
 
 def _filters(options: Mapping[str, Any]) -> dict[str, Any]:

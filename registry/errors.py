@@ -1,4 +1,4 @@
-"""What can go wrong in the registry; crawler/errors.py shows the tree of all errors."""
+"""What can go wrong in the registry."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Images of a registry: drawing them with its adapters, keeping them, and handing recipes on."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from registry.config import Settings
 from registry.db.session import one_line_errors
@@ -13,19 +12,9 @@ from registry.search_service import SearchService
 
 # What draws is loaded when the first image is asked for.
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
-    from registry.fusion.fused_image import FusedImage
     from registry.fusion.maker import Maker
-    from registry.fusion.options import (
-        CompareOptions,
-        FuseOptions,
-        GridOptions,
-        PreviewCallback,
-        StepCallback,
-    )
     from registry.fusion.recipe import Recipe
     from registry.refresh.cover_drawing import CoverDrawing
 
@@ -47,43 +36,6 @@ class ImageService(SearchService):
 
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
-
-    def fuse(
-        self,
-        prompt: str,
-        preview: "PreviewCallback | None" = None,
-        **options: Unpack["FuseOptions"],
-    ) -> "FusedImage":
-        """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
-        return self.maker.fuse(prompt, preview=preview, **options)
-
-    def grid(
-        self,
-        prompt: str,
-        adapters: Sequence[int],
-        preview: "PreviewCallback | None" = None,
-        **options: Unpack["GridOptions"],
-    ) -> "Image":
-        """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
-        return self.maker.grid(prompt, adapters, preview=preview, **options)
-
-    def compare(
-        self,
-        prompt: str,
-        preview: "PreviewCallback | None" = None,
-        **options: Unpack["CompareOptions"],
-    ) -> "Image":
-        """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
-        return self.maker.compare(prompt, preview=preview, **options)
-
-    def reproduce(
-        self,
-        recipe: "Recipe",
-        progress: "StepCallback | None" = None,
-        preview: "PreviewCallback | None" = None,
-    ) -> "FusedImage":
-        """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.maker.reproduce(recipe, progress, preview)
 
     @property
     def images(self) -> ImageHistory:

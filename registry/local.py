@@ -14,19 +14,17 @@ from registry.api.schemas.found import (
 )
 from registry.retrieval.cursors import read_number
 from registry.retrieval.filter_options import make_filters
-from registry.retrieval.found import Paging
 from registry.retrieval.given_values import (
     MOST_CHOSEN,
     MOST_PAGE,
-    LikesAsked,
-    PageAsked,
+    Likes,
+    Paging,
     check_choice,
     read_id,
     read_question,
     read_text,
     read_whole,
 )
-from registry.retrieval.likeness import Likes
 from registry.retrieval.terms import (
     MATURITIES,
     SORTS,
@@ -67,16 +65,10 @@ class LocalReader:
         seed: int = 0,
         **filters: Unpack[FilterOptions],
     ) -> SearchAnswer:
-        going = PageAsked.read(limit, cursor, sort, seed)
-        likes_asked = LikesAsked.read(like, unlike, unlike_text)
+        paging = Paging.read(limit, cursor, sort, seed)
+        likes = Likes.read(like, unlike, unlike_text)
         page = self.registry.search(
-            read_question("text", text),
-            limit=going.limit,
-            filters=make_filters(**filters),
-            cursor=going.cursor,
-            likes=Likes(likes_asked.like, likes_asked.unlike, likes_asked.unlike_text),
-            sort=cast(FoundSort, going.sort),
-            seed=going.seed,
+            read_question("text", text), make_filters(**filters), paging, likes=likes
         )
         return SearchAnswer.from_page(page)
 
@@ -85,8 +77,8 @@ class LocalReader:
     ) -> "PictureAnswer":
         from registry.api.schemas.picture import PictureAnswer
 
-        going = PageAsked.read(limit, None)
-        page = self.registry.search_picture(picture, make_filters(**filters), going.limit)
+        paging = Paging.read(limit, None)
+        page = self.registry.search_picture(picture, make_filters(**filters), paging.limit)
         return PictureAnswer.from_page(page)
 
     def list(
@@ -99,13 +91,13 @@ class LocalReader:
         state: State = "ready",
         **filters: Unpack[FilterOptions],
     ) -> AdapterListAnswer:
-        going = PageAsked.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
+        paging = Paging.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
         page = self.registry.browse(
             make_filters(**filters),
-            cast(Sort, going.sort),
-            going.cursor,
-            going.limit,
-            seed=going.seed,
+            cast(Sort, paging.sort),
+            paging.cursor,
+            paging.limit,
+            seed=paging.seed,
             state=check_choice("state", state, STATES),
         )
         return AdapterListAnswer.from_page(page)
@@ -126,7 +118,7 @@ class LocalReader:
         seed: int = 0,
         mature: Maturity = "any",
     ) -> SimilarAnswer:
-        paging = _paging(limit, cursor, sort, seed)
+        paging = Paging.read(limit, cursor, sort, seed)
         mature = check_choice("mature", mature, MATURITIES)
         similar = self.registry.similar(read_id(adapter_id), paging, mature=mature)
         return SimilarAnswer.from_similar(similar)
@@ -140,7 +132,7 @@ class LocalReader:
         sort: FoundSort = "relevance",
         seed: int = 0,
     ) -> DuplicateListAnswer:
-        paging = _paging(limit, cursor, sort, seed)
+        paging = Paging.read(limit, cursor, sort, seed)
         return DuplicateListAnswer.from_page(self.registry.duplicates(read_id(adapter_id), paging))
 
     def choose(
@@ -170,17 +162,17 @@ class LocalReader:
     def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
         from registry.api.schemas.service import RunListAnswer
 
-        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
-        before = read_number("runs", going.cursor)
-        runs = self.registry.runs(before_id=before, limit=going.limit + 1)
+        paging = Paging.read(limit, cursor, most=MOST_PAGE)
+        before = read_number("runs", paging.cursor)
+        runs = self.registry.runs(before_id=before, limit=paging.limit + 1)
         return RunListAnswer.from_runs(runs, limit)
 
     def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
         from registry.api.schemas.service import NightListAnswer
 
-        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
-        before = read_number("nights", going.cursor)
-        nights = self.registry.nights(before_id=before, limit=going.limit + 1)
+        paging = Paging.read(limit, cursor, most=MOST_PAGE)
+        before = read_number("nights", paging.cursor)
+        nights = self.registry.nights(before_id=before, limit=paging.limit + 1)
         return NightListAnswer.from_nights(nights, limit)
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
@@ -195,8 +187,3 @@ class LocalReader:
         packed = self.registry.bundle(recipe)
         save_new(Path(target), lambda file: file.writelines(packed))
         return Path(target)
-
-
-def _paging(limit: int, cursor: str | None, sort: FoundSort, seed: int) -> Paging:
-    going = PageAsked.read(limit, cursor, sort, seed)
-    return Paging(cast(FoundSort, going.sort), going.cursor, going.limit, going.seed)

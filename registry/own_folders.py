@@ -29,7 +29,7 @@ from registry.errors import (
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.studio import Studio
 from registry.refresh.pipeline import Pipeline
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.sources import open_source
 from registry.retrieval.copies import Copy, find_copies, own_files
 
@@ -166,7 +166,7 @@ class OwnFolders:
         except RefreshUnderWayError:
             raise
         except AutoLoraError as error:
-            problem = one_line(error)
+            problem = reported(error)
         with one_line_errors(), self._sessions.begin() as session:
             own_folders.tell(session, str(folder), problem)
 

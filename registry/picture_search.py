@@ -24,6 +24,7 @@ from registry.retrieval.by_picture import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.given_values import Paging
 from registry.retrieval.picture_files import picture_bytes
 
 
@@ -95,7 +96,7 @@ class PictureSearch:
             picture.image,
             settings.caption_languages[0],
             lambda: open_captioner(settings, patient=False),
-            lambda text: self._finder.search(text, filters, limit),
+            lambda text: self._finder.search(text, filters, Paging(limit=limit)),
         )
 
     def _open_image_encoder(self) -> ImageEncoder:

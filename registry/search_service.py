@@ -31,10 +31,9 @@ from registry.retrieval.covers import CoverFiles, find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filters import Filters, known_name
-from registry.retrieval.found import MOST_FOUND, Paging
-from registry.retrieval.given_values import check_choice, check_limit
+from registry.retrieval.found import MOST_FOUND
+from registry.retrieval.given_values import Likes, Paging, check_choice, check_limit
 from registry.retrieval.known_values import base_models_listed, check_filters
-from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
 from registry.retrieval.results import (
     BrowsePage,
@@ -44,7 +43,7 @@ from registry.retrieval.results import (
     Similar,
     load_browse_page,
 )
-from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Maturity, Sort, State
+from registry.retrieval.terms import SORTS, Maturity, Sort, State
 from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
@@ -75,38 +74,30 @@ class SearchService(OpenRegistry):
     def search(
         self,
         text: str,
-        base_model: str | None = None,
-        limit: int = 10,
-        *,
         filters: Filters | None = None,
-        cursor: str | None = None,
+        paging: Paging | None = None,
+        *,
         likes: Likes | None = None,
-        sort: FoundSort = "relevance",
-        seed: int = 0,
     ) -> SearchPage:
-        """Return up to `limit` adapters, those first that most probably do what `text` says.
+        """Return a page of adapters, those first that most probably do what `text` says.
 
         With `likes`, adapters that are like some and unlike others. An empty text without any
         lists all that filters let through, the newest first.
 
-        Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
-        is the `cursor` of the one after it. In another `sort` only what fits or perhaps fits is
-        listed, where anything does; `seed` is of the random one.
+        Adapters of all base models, unless `filters` name some. A page's `next` is the cursor of
+        the one after it. In another sort only what fits or perhaps fits is listed, where anything
+        does.
 
         Raises:
             SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
                 of another question.
         """
-        filters = filters or Filters()
-        if base_model is not None:
-            filters = filters.of(known_name(base_model))
-        sort = check_choice("sort", sort, FOUND_SORTS)
-        check_limit(limit)
+        filters, paging = filters or Filters(), (paging or Paging()).checked()
         text, likes = clean(text).strip(), likes or Likes()
         likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
         if likes:
-            return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
-        return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
+            return self.finder.alike(text, likes, filters, paging)
+        return self.finder.search(text, filters, paging)
 
     def search_picture(
         self,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from crawler.disk import nearest_folder
 from registry.administration import Administration
-from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
 from registry.db.runs import RunFacts, get_run, list_runs
-from registry.db.session import one_line_errors
+from registry.db.session import now, one_line_errors
 from registry.db.status import Status, load_status
 from registry.errors import RegistryError
 from registry.image_service import ImageService
 from registry.refresh.due import next_due
+from registry.retrieval.given_values import Paging
 from registry.text.translations import translations
 from registry.text.word_segmentation import segment
 from registry.upkeep.readiness import check_ready
@@ -42,7 +42,7 @@ class Registry(ImageService, Administration):
         # With it come the encoders, and what texts are strangers to each other. Who searches is
         # told what is amiss; a server starts all the same.
         with suppress(RegistryError):
-            self.search("预热", limit=1)
+            self.search("预热", paging=Paging(limit=1))
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions.begin() as session:

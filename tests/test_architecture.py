@@ -114,8 +114,8 @@ REGISTRY: dict[str, set[str]] = {
         "search_service",
     },
     "service": {
-        "administration", "db", "errors", "image_service", "own_folders", "refresh", "text",
-        "upkeep",
+        "administration", "db", "errors", "image_service", "own_folders", "refresh", "retrieval",
+        "text", "upkeep",
     },
     "api": {
         "advice", "config", "connection", "db", "errors", "faults", "fusion", "image_states",

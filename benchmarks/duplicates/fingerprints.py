@@ -18,13 +18,13 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.arrays import Doubles
 from benchmarks.duplicates.rewriting import METADATA, Factors, factors_of, truncated, write_peft
 from benchmarks.files.reading import DOUBLE, SINGLE
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.tables import table
 from demo.paths import BUILD
 from encoder.adapter.lora_file import read
+from encoder.arrays import Doubles
 from encoder.sketches.fingerprint import TOLERANCE, Fingerprint, distance, fingerprint
 
 # The ratio of the largest to the smallest singular value of R in A -> RA, B -> BR⁻¹. Rounding

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.arrays import Doubles
 from benchmarks.fusion.oracles import Oracle, load_oracles
 from benchmarks.intervals import interval
 from demo.base import encode_pictures
 from demo.effects import on_white
 from demo.fusion_data import Cell, Zoo, effect_cell, withheld_cells
 from demo.vae import to_tensor
+from encoder.arrays import Doubles
 from registry.fusion.attach import attach_stacks
 from registry.fusion.fused_layers import LayerStack
 from registry.fusion.gates.interface import Gates

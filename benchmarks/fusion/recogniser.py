@@ -18,12 +18,12 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.arrays import Bools
 from benchmarks.results import RESULTS
 from crawler.whole_file import written_whole
 from demo.art import STYLES
 from demo.concepts import Art, Concept, load_art
 from demo.effects import COLOURS, PATTERNS, apply_effect, on_white
+from encoder.arrays import Bools
 
 PATH = RESULTS / "recogniser.pt"
 STEPS, BATCH, RATE, SMOOTHING = 2400, 128, 3e-3, 0.1

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.arrays import Bools
 from benchmarks.fusion.recogniser import PATH, Judge, examine, train_recogniser
 from benchmarks.fusion.sheet import (
     KINDS,
@@ -35,6 +34,7 @@ from demo.base import follow_flow, pack
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
 from demo.zoo import World, decode_pictures
+from encoder.arrays import Bools
 from registry.fusion.attach import attach_stacks
 from registry.fusion.guidance import GuidedPasses
 from registry.fusion.relevance import relevance_of

@@ -19,12 +19,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.arrays import Floats
 from benchmarks.results import RESULTS
 from demo.concepts import Concept, plan
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, DATA
 from encoder.adapter.lora_file import LoraWeights, read
+from encoder.arrays import Floats
 from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.arrays import Doubles, Ints
 from benchmarks.intervals import mean_interval
 from benchmarks.recipes.pool import Pool
 from benchmarks.recipes.solved import SOLVED, Recipe
@@ -26,6 +25,7 @@ from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import signed, table, with_interval
 from crawler.whole_file import written_whole
 from demo.paths import BUILD
+from encoder.arrays import Doubles, Ints
 from encoder.weight_encoders.metrics import positions
 
 FOLDS, SEEDS = 5, 3

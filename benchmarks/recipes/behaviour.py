@@ -7,11 +7,11 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.arrays import Floats
 from benchmarks.retrieval.kernels import PROBE_PROMPT, PROBE_TIMES
 from demo.base import velocity
 from demo.zoo import GROUP, AdapterGroup
 from encoder.adapter.lora_file import LoraWeights
+from encoder.arrays import Floats
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.arrays import Floats, Ints
 from benchmarks.recipes.pool import Pool, alignments, layer_grams, weighted
+from encoder.arrays import Floats, Ints
 
 # Gives the kernel between all adapters; it may look at the training adapters' targets.
 Kernel = Callable[[Pool, Ints, Floats], Floats]

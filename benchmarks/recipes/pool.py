@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.arrays import Floats, Ints
 from benchmarks.retrieval.kernels import (
     base_activations,
     factors_by_layer,
@@ -21,6 +20,7 @@ from benchmarks.retrieval.kernels import (
 )
 from benchmarks.retrieval.zoo import BASE_MODEL, Space, Zoo
 from encoder.adapter.lora_file import LoraWeights, read
+from encoder.arrays import Floats, Ints
 from encoder.sketches.basis import fit_basis
 from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.arrays import Floats, Ints
 from benchmarks.recipes.kernels import (
     POLYNOMIAL,
     SKETCHED,
@@ -28,6 +27,7 @@ from benchmarks.recipes.kernels import (
 )
 from benchmarks.recipes.pool import Linear, Pool, cautious, plain_targets, weighted, whitened
 from benchmarks.retrieval.zoo import BASE_MODEL, Space
+from encoder.arrays import Floats, Ints
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of

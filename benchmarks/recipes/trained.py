@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.arrays import Floats, Ints
 from benchmarks.recipes.kernels import SKETCHED
 from benchmarks.recipes.pool import Linear, Pool, cautious, plain_targets, weighted
 from benchmarks.recipes.solved import fitted_sketch, own_texts
 from benchmarks.retrieval.zoo import BASE_MODEL, Space
+from encoder.arrays import Floats, Ints
 from encoder.text_encoder import normalise
 from encoder.training.contrastive import START_TEMPERATURE, info_nce
 from encoder.weight_encoders.autolora import family_of

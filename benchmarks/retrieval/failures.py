@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.arrays import Floats
 from benchmarks.results import DOCS
 from benchmarks.retrieval.kernels import factors_by_layer, product_of_grams
 from benchmarks.retrieval.zoo import BASE_MODEL, Zoo
 from demo.paths import BUILD
 from encoder.adapter.lora_file import read
+from encoder.arrays import Floats
 from encoder.text_encoder import normalise
 from encoder.training.train import sketch_files
 from encoder.weight_encoders.autolora import family_of

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.arrays import Floats
+from encoder.arrays import Floats
 from encoder.base_models.families import Family
 from encoder.weight_encoders.layer_batch import LayerBatch, kinds_of
 

@@ -10,12 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.arrays import Floats
 from benchmarks.retrieval.kernels import base_activations, probe_kernel, weight_kernel
 from benchmarks.retrieval.networks import NETWORKS
 from benchmarks.retrieval.zoo import BASE_MODEL, SMALL_GALLERY, Space, Zoo, measure
 from benchmarks.tables import table, with_interval
 from encoder.adapter.lora_file import read
+from encoder.arrays import Floats
 from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches

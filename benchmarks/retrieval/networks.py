@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.arrays import Floats, digest
+from benchmarks.arrays import digest
 from benchmarks.results import RESULTS
 from benchmarks.retrieval.w2t import W2T, Canonical, stack_canonical
 from benchmarks.retrieval.zoo import BASE_MODEL, Space, Zoo
 from demo.paths import BUILD
 from encoder.adapter.lora_file import LoraWeights, read
+from encoder.arrays import Floats
 from encoder.training.contrastive import Examples, Schedule, Trainer
 from encoder.training.train import TrainingRun, train_autolora
 from encoder.weight_encoders.autolora import AutoLoraConfig, family_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.intervals import resamples, with_spread
+from encoder.arrays import Doubles, Floats, Ints
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.dataset import Dataset, read_dataset
 from encoder.training.train import encode_captions

@@ -15,7 +15,6 @@ import psycopg
 from rich.progress import track
 from sqlalchemy import Connection, Engine, insert, text
 
-from benchmarks.arrays import Floats
 from benchmarks.scale.gallery import (
     BATCH,
     Batch,
@@ -25,6 +24,7 @@ from benchmarks.scale.gallery import (
     caption_of,
     file_hash,
 )
+from encoder.arrays import Floats
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.encoder_models import Encoder
 from registry.db.migrate import migrate

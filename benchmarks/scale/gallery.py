@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.arrays import Doubles, Floats
+from encoder.arrays import Doubles, Floats
 from registry.db.models import EMBEDDING_DIM
 from registry.text.translations import dictionary
 from registry.text.word_segmentation import IS_HAN, STOP_WORDS, chinese_tokens, singular

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.arrays import Bools, Floats, Ints
 from benchmarks.scale.filling import ENCODER, TEXT_ENCODER
 from benchmarks.scale.gallery import BATCH, Batch, Gallery, author_name
+from encoder.arrays import Bools, Floats, Ints
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.filters import Filters

@@ -7,7 +7,6 @@ import numpy as np
 from rich.progress import track
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Doubles
 from benchmarks.intervals import mean_interval
 from benchmarks.search.far_off import FAR_OFF
 from benchmarks.search.world import (
@@ -19,6 +18,7 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
+from encoder.arrays import Doubles
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, rank_all, read
 from registry.retrieval.probability import LEAST_FIT

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.arrays import Floats
 from demo.concepts import Concept, plan
 from demo.more import more_concepts
 from demo.paths import BUILD
 from demo.relevance import unseen_encoders
 from demo.train_encoder import add_more, load_dataset
+from encoder.arrays import Floats
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.train import encode_captions, sketch_files
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder

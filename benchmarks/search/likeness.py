@@ -21,7 +21,7 @@ from benchmarks.tables import table
 from demo.paths import DATA
 from demo.run import OUT, demo_settings
 from registry.db.models import Adapter
-from registry.retrieval.likeness import Likes
+from registry.retrieval.given_values import Likes, Paging
 from registry.service import Registry
 
 # Of these, two or three can be given and some are left to be found.
@@ -71,7 +71,7 @@ class Demo:
         }
 
     def find(self, likes: Likes) -> list[int]:
-        found = self.registry.search("", likes=likes, limit=SHOWN).results
+        found = self.registry.search("", paging=Paging(limit=SHOWN), likes=likes).results
         return [self.first[result.card.id] for result in found]
 
 

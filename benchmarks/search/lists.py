@@ -15,7 +15,6 @@ import numpy as np
 from rich.progress import track
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Doubles
 from benchmarks.search.asked import (
     LITERAL,
     NOTHING,
@@ -40,6 +39,7 @@ from benchmarks.search.world import (
     qualities,
 )
 from demo.concepts import Art, Concept
+from encoder.arrays import Doubles
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.fitness import FITS
 from registry.retrieval.hybrid import SearchQuery, rank_all, read

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Doubles
 from benchmarks.intervals import mean_interval
 from benchmarks.results import RESULTS, write_results
 from benchmarks.search.asked import NOTHING, Question, captions
@@ -44,6 +43,7 @@ from benchmarks.search.world import (
 )
 from benchmarks.tables import table, with_interval
 from demo.paths import BUILD, DATA, WIDE
+from encoder.arrays import Doubles
 from registry.retrieval.terms import SIGNALS
 
 SITUATIONS = tuple(one for one in EVERY if one.encoding == "real" and one.languages[0] != "both")

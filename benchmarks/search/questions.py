@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Floats
 from benchmarks.search.far_off import FAR_OFF
 from benchmarks.search.galleries import Gallery
 from benchmarks.search.world import (
@@ -21,6 +20,7 @@ from benchmarks.search.world import (
     qualities,
 )
 from crawler.records import AdapterRecord, CoverRecord
+from encoder.arrays import Floats
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.strangers import between
 from registry.retrieval.words import matching_adapters

@@ -8,7 +8,6 @@ import numpy as np
 from rich.progress import track
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Doubles
 from benchmarks.intervals import mean_interval, resamples
 from benchmarks.search.world import (
     FILTERS,
@@ -20,6 +19,7 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
+from encoder.arrays import Doubles
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.ranking import SearchHit

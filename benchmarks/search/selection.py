@@ -7,10 +7,10 @@ import numpy as np
 from rich.progress import track
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Doubles
 from benchmarks.intervals import mean_interval, resamples, with_spread
 from benchmarks.search.prompts import compose
 from benchmarks.search.world import ENCODER, FILTERS, World, as_served, fill, qualities
+from encoder.arrays import Doubles
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, search

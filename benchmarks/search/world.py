@@ -14,12 +14,12 @@ from typing import Any, Literal
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from benchmarks.arrays import Floats
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from demo.concepts import Concept, plan
 from demo.listing import AUTHORS, BASE_MODEL, CHATTER, OPAQUE_NAMES
 from demo.paths import BUILD
 from encoder.adapter.lora_file import read
+from encoder.arrays import Floats
 from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder

@@ -15,7 +15,6 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from benchmarks.arrays import Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
@@ -26,6 +25,7 @@ from benchmarks.wide.ruler import Ruler
 from benchmarks.wide.shipped import arguments_of
 from benchmarks.wide.tables import encoders_table
 from benchmarks.wide.zoo import Outside, WideZoo, of
+from encoder.arrays import Ints
 
 mpl.use("Agg")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.arrays import Floats
 from benchmarks.retrieval.zoo import Space
+from encoder.arrays import Floats
 from encoder.text_encoder import load_text_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 from registry.text.question_parts import parts_of

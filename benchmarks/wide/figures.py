@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.intervals import RESAMPLES, mean_interval, with_spread
 from benchmarks.tables import with_interval
+from encoder.arrays import Doubles, Floats, Ints
 
 GALLERY, DRAWS = 60, 2000
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Doubles
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
 from benchmarks.wide.asking import in_parts
@@ -21,6 +20,7 @@ from benchmarks.wide.shipped import arguments_of
 from benchmarks.wide.zoo import Outside
 from demo.paths import DATA
 from demo.world.concepts import KINDS
+from encoder.arrays import Doubles
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import load_text_encoder
 from encoder.training.learn_on import learn_on

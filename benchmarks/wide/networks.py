@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.arrays import Ints, digest
+from benchmarks.arrays import digest
 from benchmarks.results import RESULTS
 from benchmarks.retrieval.networks import BATCH, W2T_EPOCHS
 from benchmarks.retrieval.w2t import W2T, canonical, stack_canonical
@@ -19,6 +19,7 @@ from benchmarks.retrieval.zoo import Space
 from benchmarks.wide.zoo import WideZoo, of
 from encoder.adapter.layers import Layer, LoraLayer
 from encoder.adapter.lora_file import LoraWeights
+from encoder.arrays import Ints
 from encoder.training.contrastive import Adapters, Examples, Schedule, Trainer
 from encoder.weight_encoders.autolora import AutoLora, AutoLoraConfig
 from encoder.weight_encoders.layer_batch import stack_weights

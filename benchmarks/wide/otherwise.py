@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Doubles, Ints
 from benchmarks.wide.asking import Encoded
 from benchmarks.wide.figures import gallery_places, reciprocal
 from demo.effects import COLOURS, PATTERNS
 from demo.world.manners import words_of_effect
+from encoder.arrays import Doubles, Ints
 
 ASKED = Path(__file__).parent / "asked_otherwise.json"
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import LeaveOneOutRidge, alignments, cautious, weighted
 from benchmarks.retrieval.zoo import BASE_MODEL, Space
 from benchmarks.wide.zoo import WideZoo, of
+from encoder.arrays import Doubles, Floats, Ints
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.ridge import choose_penalty, targets_of

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Ints
 from benchmarks.retrieval.zoo import Space
 from benchmarks.wide.asking import Encoded, in_one
 from benchmarks.wide.tables import describe
 from benchmarks.wide.zoo import Outside
+from encoder.arrays import Ints
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Floats
 from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
@@ -25,6 +24,7 @@ from demo.world.concepts import KINDS, Concept, Planner, split_of
 from demo.world.sources import Split
 from demo.world.splits import is_stranger
 from demo.world.ways_to_say import ways_to_say
+from encoder.arrays import Floats
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.checkpoint import load_encoder

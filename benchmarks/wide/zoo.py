@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import layer_grams
 from benchmarks.retrieval.zoo import BASE_MODEL
 from benchmarks.wide.asking import Encoded
@@ -24,6 +23,7 @@ from benchmarks.wide.figures import gallery_places, reciprocal
 from benchmarks.wide.otherwise import Otherwise
 from demo.world.splits import is_stranger
 from encoder.adapter.lora_file import LoraWeights, read
+from encoder.arrays import Doubles, Floats, Ints
 from encoder.base_models.families import Family, find_family
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder

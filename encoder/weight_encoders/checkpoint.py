@@ -1,7 +1,7 @@
 """Encoders on disk: safetensors, with what they are and were measured at in the header."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -24,7 +24,7 @@ AnyEncoder: TypeAlias = "RidgeEncoder | AutoLoraEncoder"
 FACTS = ("name", "base_model", "text_encoder", "sketch_version", "family")
 
 
-class WeightEncoder(Protocol):
+class WeightEncoder(Hashable, Protocol):
     """Turns sketches and queries into unit vectors that compare by cosine."""
 
     @property

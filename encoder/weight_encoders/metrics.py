@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from encoder.arrays import Doubles, Ints
+
 AnyFloats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
 
 
-def positions(similarity: AnyFloats, targets: Ints) -> npt.NDArray[np.float64]:
+def positions(similarity: AnyFloats, targets: Ints) -> Doubles:
     """Return the 1-based position of each query's target, (queries,).
 
     `similarity` is (queries, gallery); `targets` the gallery index each query is about.
@@ -19,7 +20,7 @@ def positions(similarity: AnyFloats, targets: Ints) -> npt.NDArray[np.float64]:
     of_targets = np.take_along_axis(similarity, targets[:, None], axis=1)
     above = (similarity > of_targets).sum(axis=1)
     tied = (similarity == of_targets).sum(axis=1) - 1
-    place: npt.NDArray[np.float64] = 1 + above + tied / 2
+    place: Doubles = 1 + above + tied / 2
     return place
 
 
@@ -43,7 +44,7 @@ class RetrievalMetrics:
     ndcg_at_10: float
 
     @classmethod
-    def of(cls, place: npt.NDArray[np.float64]) -> "RetrievalMetrics":
+    def of(cls, place: Doubles) -> "RetrievalMetrics":
         """Compute them from the targets' positions."""
         return cls(
             recall_at_1=float((place <= 1).mean()),

@@ -78,6 +78,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (search.router, TokenScope.READ),
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
+    (status.read_router, TokenScope.READ),
     (exports.router, TokenScope.READ),
     (exports.image_router, TokenScope.READ),
     (images.router, TokenScope.READ),

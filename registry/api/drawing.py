@@ -164,13 +164,13 @@ class Desk:
         self, asked: ImageRequest, progress: StepCallback, preview: PreviewCallback
     ) -> FinishedImage:
         if asked.recipe is not None:
-            return finished(self._registry.reproduce(asked.recipe, progress, preview))
+            return finished(self._registry.maker.reproduce(asked.recipe, progress, preview))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
         strengths = None if chosen is None else [adapter.strength for adapter in chosen]
         if asked.kind == "compare":
             return sheet(
-                self._registry.compare(
+                self._registry.maker.compare(
                     asked.prompt,
                     k=asked.k,
                     adapters=ids,
@@ -185,7 +185,7 @@ class Desk:
         if asked.kind == "grid":
             assert ids is not None
             return sheet(
-                self._registry.grid(
+                self._registry.maker.grid(
                     asked.prompt,
                     ids,
                     strengths=strengths,
@@ -247,7 +247,7 @@ def fuse(
     preview: PreviewCallback | None = None,
 ) -> "FusedImage":
     """Draw the image that a prompt asks for."""
-    return registry.fuse(asked.prompt, preview=preview, **asked.options(progress))
+    return registry.maker.fuse(asked.prompt, preview=preview, **asked.options(progress))
 
 
 def written(request: ImageRequest) -> dict[str, Any]:

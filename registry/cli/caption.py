@@ -9,9 +9,10 @@ import typer
 from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.errors import report
-from registry.cli.options import Json, choice
+from registry.cli.options import Json
 from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_outcomes
+from registry.retrieval.given_values import check_choice
 
 if TYPE_CHECKING:
     from encoder.captions.captioner import Language
@@ -76,11 +77,12 @@ def _languages(registry: "Registry", language: str | None) -> "list[Language]":
 
     if language is None:
         return registry.settings.caption_languages
-    return [choice("--language", language, LANGUAGES)]
+    return [check_choice("--language", language, LANGUAGES)]
 
 
 def _work(registry: "Registry", model: str, language: "Language", again: bool) -> "Captioning":
-    from registry.db.captions import Wanted, now
+    from registry.db.captions import Wanted
+    from registry.db.session import now
     from registry.refresh.captioning import Captioning, version_of
 
     with registry.sessions() as session:

@@ -9,9 +9,10 @@ import typer
 from crawler.foreign_text import visible
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import check_output, choice
+from registry.cli.options import check_output
 from registry.cli.output import stderr
 from registry.fusion.options import TARGETS, Target
+from registry.retrieval.given_values import check_choice
 
 if TYPE_CHECKING:
     from registry.fusion.recipe import Recipe
@@ -72,4 +73,4 @@ def print_export(recipe: "Recipe", target: Target) -> None:
 
 def check_target(target: str) -> Target:
     """Return the program that is named, or refuse it."""
-    return choice("what to export to", target, TARGETS)
+    return check_choice("what to export to", target, TARGETS)

@@ -14,7 +14,14 @@ from rich.table import Table
 from crawler.disk import is_folder
 from registry.cli.inspect_report import Report
 from registry.cli.options import Json
-from registry.cli.output import counts_in_words, first_of, print_json, range_in_words, stdout
+from registry.cli.output import (
+    counts_in_words,
+    facts_table,
+    first_of,
+    print_json,
+    range_in_words,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import Context
@@ -151,9 +158,7 @@ def _context(base_model: str | None) -> "Context":
 
 def print_report(report: Report) -> None:
     verdict, console = report.verdict, stdout()
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts_table()
     for name, value in _facts(report).items():
         if value:
             table.add_row(name, escape(value))

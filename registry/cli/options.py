@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import wraps
@@ -23,6 +23,7 @@ import typer
 from crawler.disk import is_folder
 from crawler.whole_file import check_writable
 from registry.cli.errors import UsageError
+from registry.retrieval.given_values import check_choice
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from registry.fusion.options import DrawingOptions as Drawn
     from registry.fusion.options import Mode as FusionMode
 
-Chosen = TypeVar("Chosen", bound=str)
 # Ids are as large as PostgreSQL's bigint.
 LARGEST = 2**63 - 1
 
@@ -121,7 +121,7 @@ class FilterOptions:
 
     def asked(self) -> Asked:
         """Return what is asked for; whoever answers reads the values."""
-        choice("--mature", self.mature, MATURITIES)
+        check_choice("--mature", self.mature, MATURITIES)
         _check_unit("--min-size", self.min_size)
         _check_unit("--max-size", self.max_size)
         given = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -135,14 +135,6 @@ def _check_unit(option: str, size: str | None) -> None:
         raise UsageError(
             f"{option} is {number}, which would be bytes; write {number}MB, or {number}B if it is."
         )
-
-
-def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
-    """Return which of those known was given, without regard to case."""
-    for one in known:
-        if one == given.strip().lower():
-            return one
-    raise UsageError(f"{option} is {given!r}; it is one of {', '.join(map(str, known))}.")
 
 
 OrderSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random order.")]
@@ -223,7 +215,7 @@ class FoundOptions(PageOptions):
     limit: Limit = 10
 
     def order(self) -> FoundOrder:
-        sort = choice("--sort", self.sort, FOUND_SORTS)
+        sort = check_choice("--sort", self.sort, FOUND_SORTS)
         return {"sort": sort, "limit": self.limit, "seed": self.seed}
 
 
@@ -294,7 +286,7 @@ class ModeOptions(DrawingOptions):
     def parsed_mode(self) -> "FusionMode | None":
         from registry.fusion.options import MODES
 
-        return None if self.mode is None else choice("--mode", self.mode, MODES)
+        return None if self.mode is None else check_choice("--mode", self.mode, MODES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,14 @@ def add_id_column(table: Table) -> None:
     table.add_column("id", justify="right", style="bold", no_wrap=True, min_width=3)
 
 
+def facts_table(**options: Any) -> Table:
+    """Return a table of two columns, names and what is said of them; `options` are Rich's."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), **options)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
 def print_answer(answer: Shape, show: Callable[[Shape], None], *, as_json: bool) -> None:
     """Write what a registry answers: as its API says it to programs, or as `show` does to people.
 
@@ -85,9 +93,7 @@ def print_more(option: str | None) -> None:
 
 def print_facet_counts(facets: "FacetsAnswer") -> None:
     """Write each facet's values in a line, as options write them."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts_table()
     for facet in facets.facets:
         about = "" if facet.exact else "about "
         values = [
@@ -109,9 +115,7 @@ def _facet_value(facet: str, value: str) -> str:
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     # Without an edge a sha256 fits into a line of 80, and can be copied.
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts_table(pad_edge=False)
     for name, value in facts.items():
         if value in ("", None, []):
             continue

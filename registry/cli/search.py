@@ -19,7 +19,6 @@ from registry.cli.options import (
     LikeOptions,
     Most,
     PagingOptions,
-    choice,
     grouped,
 )
 from registry.cli.output import (
@@ -34,6 +33,7 @@ from registry.cli.output import (
 )
 from registry.cli.picture import print_picture
 from registry.cli.search_table import print_search
+from registry.retrieval.given_values import check_choice
 from registry.retrieval.terms import SORTS, STATES
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ def list_(
     reader = open_reader(context)
     page = going.read(
         lambda cursor: reader.list(
-            choice("--sort", going.sort, SORTS),
+            check_choice("--sort", going.sort, SORTS),
             going.limit,
             cursor=cursor,
             seed=going.seed,
-            state=choice("--state", state, STATES),
+            state=check_choice("--state", state, STATES),
             **filters.asked(),
         )
     )

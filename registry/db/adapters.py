@@ -58,7 +58,7 @@ def store_listed(
     # In one order, so that two crawls at once wait for each other and do not lock up.
     stored = session.scalars(
         select(Adapter)
-        .where(*_of(origin), tuple_(*columns).in_(list(by_key)))
+        .where(*of_origin(origin), tuple_(*columns).in_(list(by_key)))
         .order_by(Adapter.id)
         .with_for_update()
     )
@@ -133,7 +133,7 @@ def mark_seen(session: Session, origin: Origin, repo: str, run_id: int) -> None:
     of_repo = or_(Adapter.repo == repo, Adapter.repo.startswith(f"{repo}/", autoescape=True))
     session.execute(
         update(Adapter)
-        .where(*_of(origin), of_repo)
+        .where(*of_origin(origin), of_repo)
         .values(seen_run=func.greatest(Adapter.seen_run, run_id))
     )
 
@@ -143,7 +143,7 @@ def list_longest_unseen(session: Session, origin: Origin, run_id: int, limit: in
     last_seen = func.max(Adapter.seen_run)
     rows = session.scalars(
         select(Adapter.repo)
-        .where(*_of(origin), Adapter.state != "gone")
+        .where(*of_origin(origin), Adapter.state != "gone")
         .group_by(Adapter.repo)
         .having(last_seen < run_id)
         .order_by(last_seen, Adapter.repo)
@@ -177,7 +177,9 @@ def mark_unchanged(
     """Note that files are there as they were."""
     session.execute(
         update(Adapter)
-        .where(*_of(origin), Adapter.file_name == any_(literal(list(file_names), ARRAY(Text))))
+        .where(
+            *of_origin(origin), Adapter.file_name == any_(literal(list(file_names), ARRAY(Text)))
+        )
         .values(seen_run=func.greatest(Adapter.seen_run, run_id))
     )
 
@@ -192,7 +194,7 @@ def load_remembered(session: Session, origin: Origin) -> dict[str, Remembered]:
             # What was listed without a hash was hashed when it was copied.
             func.coalesce(Adapter.file_sha256, listed_sha256).label("sha256"),
             stamp.label("stamp"),
-        ).where(*_of(origin), Adapter.version == "")
+        ).where(*of_origin(origin), Adapter.version == "")
     )
     return {
         row.file_name: Remembered(row.sha256, stamp_from_json(row.stamp), row.state == "gone")
@@ -205,7 +207,7 @@ def load_lately_listed(session: Session, origin: Origin, since: datetime) -> dic
     changed_at = func.max(Adapter.hub_updated_at)
     rows = session.execute(
         select(Adapter.repo, changed_at.label("updated_at"))
-        .where(*_of(origin), Adapter.state != "gone", Adapter.hub_updated_at >= since)
+        .where(*of_origin(origin), Adapter.state != "gone", Adapter.hub_updated_at >= since)
         .group_by(Adapter.repo)
     )
     return {row.repo: Remembered(None, None, updated_at=row.updated_at) for row in rows}
@@ -219,7 +221,7 @@ def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord
     """
     adapter_id = session.scalars(
         select(Adapter.id).where(
-            *_of(origin), Adapter.file_name == from_name, Adapter.version == ""
+            *of_origin(origin), Adapter.file_name == from_name, Adapter.version == ""
         )
     ).one_or_none()
     if adapter_id is None:
@@ -227,7 +229,7 @@ def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord
     session.execute(
         update(Adapter)
         .where(
-            *_of(origin),
+            *of_origin(origin),
             Adapter.repo == record.repo,
             Adapter.version == record.version,
             Adapter.file_name == record.file.name,
@@ -244,7 +246,7 @@ def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord
 
 def count_present(session: Session, origin: Origin) -> int:
     """Return how many adapters of an origin are not gone."""
-    query = select(func.count()).where(*_of(origin), Adapter.state != "gone")
+    query = select(func.count()).where(*of_origin(origin), Adapter.state != "gone")
     return session.scalars(query).one()
 
 
@@ -266,10 +268,11 @@ def mark_gone(session: Session, origin: Origin, run_id: int) -> list[str]:
 
 
 def _missing(origin: Origin, run_id: int) -> tuple[ColumnElement[bool], ...]:
-    return *_of(origin), Adapter.seen_run < run_id, Adapter.state != "gone"
+    return *of_origin(origin), Adapter.seen_run < run_id, Adapter.state != "gone"
 
 
-def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def of_origin(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Conditions on the adapters of an origin."""
     return Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint
 
 
@@ -283,7 +286,7 @@ def forget_judgements(session: Session, origin: Origin, judges: Collection[str])
     session.execute(
         update(Adapter)
         .where(
-            *_of(origin),
+            *of_origin(origin),
             Adapter.state == "refused",
             Adapter.refused_by.is_not(None),
             Adapter.refused_by.not_in([*judges, PERSON]),

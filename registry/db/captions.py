@@ -94,12 +94,6 @@ def _waiting(wanted: Wanted) -> Select[str]:
     )
 
 
-def now(session: Session) -> datetime:
-    """Return the database's time, which all machines share."""
-    moment: datetime = session.scalars(select(func.clock_timestamp())).one()
-    return moment
-
-
 def count_waiting(session: Session, wanted: Wanted) -> int:
     """Return how many images wait for captions."""
     waiting = _waiting(wanted).subquery()

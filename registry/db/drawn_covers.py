@@ -29,7 +29,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.db.adapters import Origin, label
+from registry.db.adapters import Origin, label, of_origin
 from registry.db.models import Adapter, Base, Cover, File
 from registry.text.hub_prompts import clean_prompt
 
@@ -152,7 +152,7 @@ def _waiting(wanted: Wanted) -> Select[int, str, str, str]:
     )
     if wanted.origin is None:
         return query
-    return query.where(Adapter.hub == wanted.origin.hub, Adapter.endpoint == wanted.origin.endpoint)
+    return query.where(*of_origin(wanted.origin))
 
 
 def find_prompt(session: Session, adapter_id: int) -> str:

@@ -5,7 +5,7 @@ interrupted, so that a killed server leaves nothing that seems to be under way.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.db.row_facts import facts_of
 from registry.db.work_models import DrawnImage, ImageFile
 from registry.errors import ImageNotDoneError, ImageNotFoundError
 from registry.image_states import UNFINISHED, ImageState
@@ -202,5 +203,4 @@ def _facts(session: Session, image: DrawnImage) -> ImageFacts:
             DrawnImage.state.in_(UNFINISHED), DrawnImage.id < image.id
         )
         ahead = session.scalar(query) or 0
-    columns = [field.name for field in fields(ImageFacts) if field.name != "ahead"]
-    return ImageFacts(ahead=ahead, **{name: getattr(image, name) for name in columns})
+    return facts_of(ImageFacts, image, ahead=ahead)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Text
 
-from registry.db.adapters import Origin
+from registry.db.adapters import Origin, of_origin
 from registry.db.drawn_covers import DrawnCover, forget_drawn
 from registry.db.models import Adapter, Cover, File
 
@@ -55,11 +55,7 @@ def kept_covers(session: Session, origin: Origin) -> Iterator[Sequence[KeptCover
 
 
 def _alive(origin: Origin) -> Select[int]:
-    return select(Adapter.id).where(
-        Adapter.hub == origin.hub,
-        Adapter.endpoint == origin.endpoint,
-        Adapter.state.not_in(("gone", "refused")),
-    )
+    return select(Adapter.id).where(*of_origin(origin), Adapter.state.not_in(("gone", "refused")))
 
 
 def want_files(session: Session, hashes: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.db.holds import Turn, is_held, lock_of
+from registry.db.row_facts import facts_of
 from registry.db.work_models import Night
 
 # A night that is interrupted so often is given up.
@@ -120,8 +121,7 @@ def list_nights(
 
 
 def _facts(night: Night, state: str) -> NightFacts:
-    facts = NightFacts(**{field.name: getattr(night, field.name) for field in fields(NightFacts)})
-    return replace(facts, state=state)
+    return facts_of(NightFacts, night, state=state)
 
 
 def find_last_report(session: Session) -> dict[str, Any] | None:

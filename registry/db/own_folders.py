@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.db.adapters import Origin, label
+from registry.db.adapters import Origin, label, of_origin
 from registry.db.hubs import list_hubs
 from registry.db.models import Adapter, Base
 from registry.db.removals import PERSON
@@ -91,9 +91,7 @@ def list_unwatched(session: Session) -> list[str]:
 
 
 def _has_adapters(session: Session, path: str) -> bool:
-    ready = select(Adapter.id).where(
-        Adapter.hub == "folder", Adapter.endpoint == path, Adapter.state == "ready"
-    )
+    ready = select(Adapter.id).where(*of_origin(Origin("folder", path)), Adapter.state == "ready")
     return session.scalar(ready.limit(1)) is not None
 
 
@@ -105,9 +103,7 @@ def tell(session: Session, path: str, problem: str | None) -> None:
 def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
     origin = Origin("folder", folder.path)
     run = find_last(session, origin)
-    here = select(func.count()).where(
-        Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, Adapter.state == "ready"
-    )
+    here = select(func.count()).where(*of_origin(origin), Adapter.state == "ready")
     return FolderFacts(
         adapters=session.scalar(here) or 0,
         path=folder.path,
@@ -128,8 +124,7 @@ def _refused(session: Session, origin: Origin) -> dict[str, str]:
     Not those that a person took out, who knows why.
     """
     query = select(Adapter.repo, Adapter.version, Adapter.refusal).where(
-        Adapter.hub == origin.hub,
-        Adapter.endpoint == origin.endpoint,
+        *of_origin(origin),
         Adapter.state == "refused",
         Adapter.refused_by.is_distinct_from(PERSON),
     )

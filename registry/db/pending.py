@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, DateTime, and_, exists, false, func, or_, 
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
-from registry.db.adapters import Origin, label
+from registry.db.adapters import Origin, label, of_origin
 from registry.db.claims import said_of
 from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
@@ -87,7 +87,7 @@ def lacks_files() -> ColumnElement[bool]:
 def _to_fetch(origin: Origin | None) -> ColumnElement[bool]:
     if origin is None:
         return lacks_files()
-    return and_(Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, lacks_files())
+    return and_(*of_origin(origin), lacks_files())
 
 
 def count_to_fetch(session: Session, origin: Origin | None) -> int:

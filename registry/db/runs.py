@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.adapters import Origin
 from registry.db.holds import Turn, is_held, lock_of
 from registry.db.models import CrawlCursor, CrawlRun
+from registry.db.row_facts import facts_of
 from registry.errors import RefreshUnderWayError
 
 # How long a refresh waits for another one of the same origin to end.
@@ -185,7 +186,7 @@ def list_interrupted(session: Session) -> list[int]:
 
 
 def _facts(run: CrawlRun, state: str) -> RunFacts:
-    facts = RunFacts(**{field.name: getattr(run, field.name) for field in fields(RunFacts)})
+    facts = facts_of(RunFacts, run)
     if state == "running":
         return facts
     # What a killed process left at a step is not at it any more.

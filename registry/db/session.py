@@ -3,12 +3,13 @@
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from pgvector import HalfVector
 from pgvector.psycopg.halfvec import HalfVectorBinaryDumper
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -165,6 +166,12 @@ def _with_driver(url: str) -> URL:
             "for search needs pgvector."
         )
     return parsed
+
+
+def now(session: Session) -> datetime:
+    """Return the database's time, which all machines share."""
+    moment: datetime = session.execute(func.clock_timestamp()).scalar_one()
+    return moment
 
 
 @contextmanager

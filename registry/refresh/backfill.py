@@ -16,7 +16,7 @@ from registry.db import pending
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.encoders import base_models_of
 from registry.errors import EncoderRejectedError
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import StepOutcome
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def load_registered(blobs: BlobStore, encoder: Encoder) -> "WeightEncoder":
         return load_encoder(path)
     except EncoderError as error:
         raise EncoderRejectedError(
-            f"{one_line(error)}. Register it again: `autolora encoders add FILE`."
+            f"{reported(error)}. Register it again: `autolora encoders add FILE`."
         ) from error
 
 
@@ -142,7 +142,7 @@ def _encode(
         embeddings = encoder.encode([Sketch.from_bytes(sketch.data) for sketch in page])
     except EncoderError as error:
         if len(page) == 1:
-            yield page[0], one_line(error)
+            yield page[0], reported(error)
             return
         # One of them is at fault; the others are encoded without it.
         for sketch in page:

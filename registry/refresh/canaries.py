@@ -10,6 +10,7 @@ from registry.db.models import Adapter, Caption, Cover
 from registry.retrieval.errors import SearchError
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.given_values import Paging
 
 # Questions of a night, and among how many answers the adapter that is meant counts as found.
 QUESTIONS, FIRST = 20, 10
@@ -81,7 +82,7 @@ def _question(session: Session, adapter: Adapter) -> Canary:
 
 def _is_found(finder: Finder, canary: Canary) -> bool:
     try:
-        page = finder.search(canary.text, Filters((canary.base_model,)), FIRST)
+        page = finder.search(canary.text, Filters((canary.base_model,)), Paging(limit=FIRST))
     except SearchError:
         return False
     found = {card.id for result in page.results for card in (result.card, *result.also)}

@@ -19,7 +19,7 @@ from registry.db.holds import hold
 from registry.db.models import Caption
 from registry.errors import BlobNotFoundError
 from registry.refresh.captioners import name_of_captioner, what_is_missing
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import StepOutcome
 from registry.text.hub_prompts import CLEANING_VERSION, clean_prompt
 
@@ -156,12 +156,12 @@ class Captioning:
                 with self.blobs.open(image.sha256) as stream:
                     data.append(stream.read())
             except BlobNotFoundError as error:
-                yield image, one_line(error)
+                yield image, reported(error)
             else:
                 found.append(image)
         for place, result in captioner.caption(data, self.language):
             if isinstance(result, CaptionError):
-                yield found[place], one_line(result)
+                yield found[place], reported(result)
             else:
                 yield found[place], Texts(result.short, result.medium, result.long)
 

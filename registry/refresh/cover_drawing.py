@@ -13,9 +13,9 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import drawn_covers
 from registry.db.adapters import Origin
-from registry.db.captions import now
 from registry.db.drawn_covers import DrawnFacts, WaitingCover, Wanted
 from registry.db.holds import hold
+from registry.db.session import now
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
@@ -36,7 +36,7 @@ from registry.fusion.errors import (
 )
 from registry.fusion.options import Drawing, StepCallback
 from registry.fusion.studio import Studio
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import StepOutcome
 from registry.retrieval.cards import load_cards
 
@@ -151,14 +151,14 @@ class CoverDrawing:
         except DeviceMemoryError as error:
             # Whether this adapter needs too much or others have it all, only the next ones tell.
             with self.sessions.begin() as session:
-                drawn_covers.postpone(session, waiting.adapter_id, one_line(error))
+                drawn_covers.postpone(session, waiting.adapter_id, reported(error))
             raise
         except (*NOTHING_CAN_BE_DRAWN, DiskError, GenerationCancelledError):
             # All others, or all others of its base, would fail alike.
             raise
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and tried again.
-            reason = one_line(error)
+            reason = reported(error)
             with self.sessions.begin() as session:
                 drawn_covers.store_failure(session, waiting.adapter_id, reason)
             return StepOutcome(waiting.adapter, False, reason)

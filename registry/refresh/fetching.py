@@ -19,7 +19,7 @@ from registry.db.arrivals import StoredCover
 from registry.db.pending import PendingFetch
 from registry.errors import DiskError, DiskFullError
 from registry.refresh.judging import HeaderJudge, Judgement
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 
 # A hub that does not answer after so many rests in a row, each twice as long, is left for the next
 # refresh.
@@ -152,14 +152,14 @@ class Fetcher:
         except HubRestingError as error:
             fetched.resting = error
         except WithheldError as error:
-            fetched.withheld = one_line(error)
+            fetched.withheld = reported(error)
             fetched.problems.append(fetched.withheld)
         except Exception as error:
             # Any: what a stranger's file or answer breaks must not stop the others. It is
             # reported, and stays to be done.
             if is_disk_full(error):
                 raise DiskFullError(self._folder) from error
-            fetched.problems.append(one_line(error))
+            fetched.problems.append(reported(error))
         return fetched
 
     def _fetch_file(self, want: PendingFetch, fetched: Fetched) -> None:
@@ -233,7 +233,7 @@ def _fetch_covers(
         try:
             read = read_cover(source.fetch_cover(cover))
         except (CoverError, SourceError) as error:
-            fetched.problems.append(f"cover {position}: {one_line(error)}")
+            fetched.problems.append(f"cover {position}: {reported(error)}")
             done &= not _may_pass(error)
             continue
         fetched.covers.append(

@@ -28,7 +28,7 @@ from registry.errors import DatabaseLostError, DiskError
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.sources import open_source
 from registry.retrieval.finder import Finder
 
@@ -80,7 +80,7 @@ class NightWatch:
                 # It stays as it is, interrupted, and is begun again.
                 raise
             except Exception as error:
-                self._finish(night_id, report, one_line(error))
+                self._finish(night_id, report, reported(error))
                 raise
             self._finish(night_id, report, None)
             return True
@@ -123,7 +123,7 @@ class NightWatch:
             # Any: what a stranger's files or a hub's answers break is this source's alone.
             if not isinstance(error, AutoLoraError):
                 log.exception("%s broke its refresh", address)
-            facts["error"] = one_line(error)
+            facts["error"] = reported(error)
 
     def _is_full(self, source: Source, origin: Origin) -> bool:
         """Whether it is time to list all that a hub has: only then is it seen what vanished."""
@@ -184,7 +184,7 @@ class NightWatch:
             # Any: what a stranger's files teach wrongly is this family's alone.
             if not isinstance(error, AutoLoraError):
                 log.exception("%s broke its lesson", base_model)
-            return {"outcome": one_line(error)}
+            return {"outcome": reported(error)}
         return {
             "examples": examples,
             "outcome": lesson.outcome,

@@ -26,7 +26,7 @@ from registry.errors import EncoderRejectedError
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.options import StepCallback
 from registry.fusion.studio import Studio
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.sharing import has_workers, share
 from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome
 from registry.refresh.steps.caption import CaptionStep
@@ -280,7 +280,7 @@ def _outcomes(step: Step, report: _Report) -> Iterator[StepOutcome]:
         else:
             yield from step.run()
     except (SourceError, NoRoomError) as error:
-        report.error = one_line(error)
+        report.error = reported(error)
         yield StepOutcome(step.context.source.hub, False, report.error)
 
 
@@ -289,5 +289,5 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, DBAPIError):
         error = translated(error)
     if isinstance(error, Exception) and not isinstance(error, GenerationCancelledError):
-        return one_line(error)
+        return reported(error)
     return "interrupted"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from encoder.base_models.families import find_family
 from encoder.errors import LoraFileError
 from registry.db.reading_facts import NOTHING, Beside, Reading, SketchData
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
@@ -43,14 +43,14 @@ def read_file(task: ReadTask) -> Reading | str:
     except LoraFileError as error:
         if not task.path.exists():
             # A copy that made room for others; that says nothing of the adapter.
-            return one_line(error)
+            return reported(error)
         # The cause without the file's name, which may be its hash in the store.
         reason = " ".join(error.cause.split())
         hashed = {"body_sha256": _hash_body(task.path)}
         return Reading(task.sha256, task.beside, by | hashed, refusal=reason)
     except Exception as error:
         # Any: a stranger's file must not stop the others.
-        return one_line(error)
+        return reported(error)
 
 
 def _hash_body(path: Path) -> str | None:

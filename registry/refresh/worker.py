@@ -28,7 +28,7 @@ from registry.db import jobs
 from registry.db.session import one_line_errors
 from registry.errors import DatabaseError, DatabaseLostError, DiskError
 from registry.refresh.pipeline import STEPS, Pipeline
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.sources import open_source
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
@@ -204,7 +204,7 @@ class Worker:
             with one_line_errors():
                 outcomes.extend(self._steps.get(job).do_alone(job.keys))
         except SourceError as error:
-            failed = one_line(error)
+            failed = reported(error)
         except DiskError as error:
             # Others may have room.
             self._full = error
@@ -214,7 +214,7 @@ class Worker:
             # Any: what breaks a job is tried again, and told when it was tried often enough.
             if context.job.attempts < jobs.MOST_ATTEMPTS:
                 raise
-            outcomes.append(StepOutcome(job.keys[0], False, one_line(error)))
+            outcomes.append(StepOutcome(job.keys[0], False, reported(error)))
         finally:
             self._under_way.discard(job_id)
         self._report(job, outcomes, failed)

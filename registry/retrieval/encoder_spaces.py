@@ -4,7 +4,7 @@ Similarities of two encoders do not compare, and neither do their queries. So ea
 by itself, and its answers are expressed in deviations above strangers before they are merged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
@@ -15,7 +15,7 @@ from registry.retrieval.ranking import DEFAULT_CALIBRATION, PLAIN_CALIBRATION, C
 from registry.retrieval.strangers import Strangers
 
 
-class QueryEncoder(Protocol):
+class QueryEncoder(Hashable, Protocol):
     """What search needs of a weight encoder; `load_encoder` of its checkpoint gives one."""
 
     def encode_query(self, embeddings: Floats) -> Floats:
@@ -39,15 +39,6 @@ class ServingEncoder:
     loaded: QueryEncoder
     calibration: Calibration = DEFAULT_CALIBRATION
 
-    def encode_query(self, embeddings: Floats) -> Floats:
-        return self.loaded.encode_query(embeddings)
-
-    def encode_question(self, embeddings: Floats) -> Floats:
-        return self.loaded.encode_question(embeddings)
-
-    def encode_caption_query(self, embeddings: Floats) -> Floats:
-        return self.loaded.encode_caption_query(embeddings)
-
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -68,7 +59,7 @@ class Space:
         """Return what a question (dim,) is compared with captions by, (dim,)."""
         if self.encoder is None:
             return embedding
-        aimed: Floats = self.encoder.encode_caption_query(embedding[None])[0]
+        aimed: Floats = self.encoder.loaded.encode_caption_query(embedding[None])[0]
         return aimed
 
     def scale(self, aimed: Floats, strangers: Strangers) -> Scale:
@@ -78,7 +69,7 @@ class Space:
         else:
             calibration = self.encoder.calibration
             # Encoders are told apart by what they are, not by what they hold.
-            captions = _turned_scale(strangers, self.encoder.loaded)  # type: ignore[arg-type]
+            captions = _turned_scale(strangers, self.encoder.loaded)
         mean, deviation = captions
         near = (strangers.likeness_to_gibberish(aimed) - mean) / deviation
         return Scale(calibration, captions, near)

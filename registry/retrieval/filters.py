@@ -59,10 +59,6 @@ class Filters:
         """Whether anything is asked for."""
         return self != Filters(variants=self.variants)
 
-    def of(self, base_model: str) -> "Filters":
-        """The same for one base model."""
-        return replace(self, base_models=(base_model,))
-
 
 def conditions(
     filters: Filters, of: type[Listing] | AliasedClass[Listing] = Listing

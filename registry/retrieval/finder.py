@@ -40,11 +40,11 @@ from registry.retrieval.filters import (
     known_name,
     known_names,
 )
-from registry.retrieval.found import MOST_FOUND, Paging, page_of
-from registry.retrieval.given_values import check_length
+from registry.retrieval.found import MOST_FOUND, page_of
+from registry.retrieval.given_values import Likes, Paging, check_length
 from registry.retrieval.hybrid import Question, SearchQuery, correct, put, read
 from registry.retrieval.known_values import base_models_listed, check_filters
-from registry.retrieval.likeness import Likes, Spaces, search_alike
+from registry.retrieval.likeness import Spaces, search_alike
 from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
@@ -71,7 +71,7 @@ from registry.retrieval.statements import (
     snapshot,
     together,
 )
-from registry.retrieval.terms import ComparedBy, FoundSort, Maturity
+from registry.retrieval.terms import ComparedBy, Maturity
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -108,29 +108,19 @@ class Finder:
         self._encoders = ServingEncoders(settings.text_encoder, blobs)
         self.remembered = Remembered()
 
-    def search(
-        self,
-        text: str,
-        filters: Filters,
-        limit: int = 10,
-        cursor: str | None = None,
-        *,
-        sort: FoundSort = "relevance",
-        seed: int = 0,
-    ) -> SearchPage:
-        """Return up to `limit` adapters, those first that most probably do what `text` says.
+    def search(self, text: str, filters: Filters, paging: Paging) -> SearchPage:
+        """Return a page of adapters, those first that most probably do what `text` says.
 
-        All base models are searched unless `filters` name some. `cursor` is the `next` of a
-        page: its list goes on, whatever has come into the index since. In another `sort` what
-        fits or perhaps fits is listed; `seed` is of the random one. An empty text asks for all
-        that `filters` let through.
+        All base models are searched unless `filters` name some. A page's `next` is the cursor of
+        the one after it: the list goes on, whatever has come into the index since. In another
+        sort what fits or perhaps fits is listed. An empty text asks for all that `filters` let
+        through.
 
         Raises:
             SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
                 of another question.
         """
         started = time.perf_counter()
-        paging = Paging(sort, cursor, limit, seed)
         if clean(text).strip():
             page = self._search(_checked(text), filters, paging)
         else:
@@ -188,20 +178,10 @@ class Finder:
             return ranked_page(session, question, self._text_encoder, spaces, paging.cursor)
         return sorted_page(session, question, self._text_encoder, spaces, paging)
 
-    def alike(
-        self,
-        text: str,
-        likes: Likes,
-        filters: Filters,
-        limit: int = 10,
-        cursor: str | None = None,
-        *,
-        sort: FoundSort = "relevance",
-        seed: int = 0,
-    ) -> SearchPage:
+    def alike(self, text: str, likes: Likes, filters: Filters, paging: Paging) -> SearchPage:
         """Return a page of the MOST_FOUND adapters most like some, and `text`, and unlike others.
 
-        In another `sort` only what fits or perhaps fits is listed, where anything does.
+        In another sort only what fits or perhaps fits is listed, where anything does.
         Without a base model in `filters` all are searched: captions lead from one to another.
 
         Raises:
@@ -228,8 +208,8 @@ class Finder:
             hits = {hit.adapter_id: hit for hit in alike.hits}
             fitting = [id_ for id_, hit in hits.items() if hit.band != "probably not"]
             # By name, what probably is something else would come anywhere.
-            listed = list(hits) if sort == "relevance" else fitting or list(hits)
-            page = page_of(session, question, listed, Paging(sort, cursor, limit, seed))
+            listed = list(hits) if paging.sort == "relevance" else fitting or list(hits)
+            page = page_of(session, question, listed, paging)
             results = load_results(session, [hits[id_] for id_ in page.ids])
             found = count_by_base_model(session, fitting)
         if wish.unwanted:
@@ -247,7 +227,7 @@ class Finder:
             ranked=tuple(fitting),
             next=page.next,
             compared_by=alike.compared_by,
-            sort=sort,
+            sort=paging.sort,
         )
 
     def _put_right(
@@ -374,7 +354,7 @@ class Finder:
             encoder, _ = self._encoders.find(session, base_model)
             if encoder is None:
                 continue
-            queries = encoder.encode_query(embeddings)
+            queries = encoder.loaded.encode_query(embeddings)
             ids = [card.id for card in cards if card.base_model == base_model]
             stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=ids)
             for id_, weights in stored.items():

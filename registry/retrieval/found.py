@@ -5,7 +5,7 @@ still to come.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,21 +14,10 @@ from registry.db.models import Listing
 from registry.retrieval.browsing import in_order
 from registry.retrieval.cursors import is_bigint, read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
-from registry.retrieval.given_values import check_choice, check_limit
-from registry.retrieval.terms import FOUND_SORTS, FoundSort
+from registry.retrieval.given_values import Paging
 
 # Their ids fit into an address.
 MOST_FOUND = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """Which page of a list, in which order; `seed` is of the random one."""
-
-    sort: FoundSort = "relevance"
-    cursor: str | None = None
-    limit: int = 10
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +38,7 @@ def page_of(
         CursorError: the cursor is of another question, or none.
         FilterError: there is no such sort or page.
     """
-    paging = replace(paging, sort=check_choice("sort", paging.sort, FOUND_SORTS))
-    check_limit(paging.limit)
+    paging = paging.checked()
     asked = (*question, paging.sort, paging.seed)
     if paging.cursor is not None:
         total, ids = _read(asked, paging.cursor)

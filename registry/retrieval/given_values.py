@@ -6,13 +6,13 @@ refuse the same in the same words. This loads no database.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Self, TypeVar, cast, get_args
 
 from registry.faults import shown
-from registry.retrieval.errors import FilterError, QueryTooLongError
-from registry.retrieval.terms import FOUND_SORTS, FilterOptions, Maturity
+from registry.retrieval.errors import FilterError, LikenessError, QueryTooLongError
+from registry.retrieval.terms import FOUND_SORTS, FilterOptions, FoundSort, Maturity
 
 # A whole book is a mistake; what a page of one describes is still asked for.
 MOST_CHARACTERS = 10_000
@@ -23,6 +23,9 @@ MOST_SEED = 2**32 - 1
 MOST_ID = 2**53 - 1
 # Adapters that are fused in one image.
 MOST_CHOSEN = 5
+# Adapters that results should be like, or unlike: more on one side say nothing that their mean
+# does not say.
+MOST_LIKES = 10
 # Of one filter.
 MOST_VALUES, MOST_VALUE_LETTERS = 20, 200
 
@@ -37,24 +40,24 @@ Chosen = TypeVar("Chosen", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
-class PageAsked:
-    """Which page of a list, in which order, once it is read."""
+class Paging:
+    """Which page of a list, in which order; `seed` is of the random one."""
 
-    limit: int
-    cursor: str | None
-    sort: str
-    seed: int
+    limit: int = 10
+    cursor: str | None = None
+    sort: FoundSort = "relevance"
+    seed: int = 0
 
     @classmethod
     def read(
         cls,
         limit: object,
         cursor: object,
-        sort: str = "relevance",
+        sort: FoundSort = "relevance",
         seed: object = 0,
         *,
         most: int = MOST_FOUND_PAGE,
-        sorts: Sequence[str] = FOUND_SORTS,
+        sorts: Sequence[FoundSort] = FOUND_SORTS,
     ) -> Self:
         """Return what is asked for, of lists with pages of `most` at most.
 
@@ -68,20 +71,48 @@ class PageAsked:
             read_whole("seed", seed, 0, MOST_SEED),
         )
 
+    def checked(self) -> Self:
+        """Return it with its sort as we write it; see FilterError."""
+        paging = replace(self, sort=check_choice("sort", self.sort, FOUND_SORTS))
+        check_limit(self.limit)
+        return paging
+
 
 @dataclass(frozen=True, slots=True)
-class LikesAsked:
-    """What results should be like and unlike, once it is read."""
+class Likes:
+    """What results should be like, and unlike: adapters by their ids, and a text."""
 
-    like: tuple[int, ...]
-    unlike: tuple[int, ...]
-    unlike_text: str
+    like: tuple[int, ...] = ()
+    unlike: tuple[int, ...] = ()
+    unlike_text: str = ""
 
     @classmethod
     def read(cls, like: object, unlike: object, unlike_text: object) -> Self:
         """Return what is asked for; see FilterError and QueryTooLongError."""
         text = read_question("unlike_text", unlike_text)
         return cls(read_ids("like", like), read_ids("unlike", unlike), text)
+
+    def __bool__(self) -> bool:
+        return bool(self.like or self.unlike or self.unlike_text)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return (*self.like, *self.unlike)
+
+    def check(self, text: str) -> None:
+        """Raises:
+        LikenessError: this cannot be asked; says why.
+        """
+        for side, ids in (("like", self.like), ("unlike", self.unlike)):
+            if len(ids) > MOST_LIKES:
+                raise LikenessError(
+                    f"{len(ids)} adapters are given as {side!r}; {MOST_LIKES} may be"
+                )
+        both = sorted(set(self.like) & set(self.unlike))
+        if both:
+            raise LikenessError(f"adapter {both[0]} is given both as 'like' and as 'unlike'")
+        if not text and not self.like:
+            raise LikenessError("all of it is what results should be unlike, nothing what like")
 
 
 def read_filters(options: Mapping[str, Any]) -> FilterOptions:
@@ -201,7 +232,7 @@ def read_moment(name: str, value: datetime | date | str | None) -> datetime | No
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def check_choice(name: str, value: Chosen, known: Sequence[Chosen]) -> Chosen:
+def check_choice(name: str, value: str, known: Sequence[Chosen]) -> Chosen:
     """Return which of those known a value is, without regard to case.
 
     Raises:

@@ -321,7 +321,7 @@ def _texts(
 
 def _aim(space: Space, filters: Filters, texts: npt.NDArray[np.float32]) -> _Asked:
     """Aim a question's embeddings, the whole and its parts, (n, dim)."""
-    projected = None if space.encoder is None else space.encoder.encode_question(texts)
+    projected = None if space.encoder is None else space.encoder.loaded.encode_question(texts)
     return _Asked(space, space.narrow(filters), space.aim(texts[0]), projected)
 
 

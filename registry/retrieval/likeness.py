@@ -20,9 +20,9 @@ from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.duplicates import contents, find_duplicates
-from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import SAID_NONSENSE
+from registry.retrieval.given_values import Likes
 from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.selection import NEAR_COPY
 from registry.retrieval.spaces import (
@@ -38,8 +38,6 @@ from registry.retrieval.strangers import strangers_of
 from registry.retrieval.terms import Compared, Signal
 from registry.retrieval.words import matching_adapters
 
-# More on one side say nothing that their mean does not say.
-MOST_EACH = 10
 # How much of the mean of what is not wanted is taken away, against 1 of what is wanted: measured
 # on the demo (docs/search.md). With much more, nothing of the question is left.
 LESS = 0.5
@@ -56,37 +54,6 @@ WORDS = 1.5
 # How many of the adapters that stand so many deviations above others have in common what those
 # given have: half at HALF, by a logistic curve of this slope, fitted to the demo.
 HALF, SLOPE = 3.2, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Likes:
-    """What results should be like, and unlike: adapters by their ids, and a text."""
-
-    like: tuple[int, ...] = ()
-    unlike: tuple[int, ...] = ()
-    unlike_text: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.like or self.unlike or self.unlike_text)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        return (*self.like, *self.unlike)
-
-    def check(self, text: str) -> None:
-        """Raises:
-        LikenessError: this cannot be asked; says why.
-        """
-        for side, ids in (("like", self.like), ("unlike", self.unlike)):
-            if len(ids) > MOST_EACH:
-                raise LikenessError(
-                    f"{len(ids)} adapters are given as {side!r}; {MOST_EACH} may be"
-                )
-        both = sorted(set(self.like) & set(self.unlike))
-        if both:
-            raise LikenessError(f"adapter {both[0]} is given both as 'like' and as 'unlike'")
-        if not text and not self.like:
-            raise LikenessError("all of it is what results should be unlike, nothing what like")
 
 
 @dataclass(frozen=True, slots=True)

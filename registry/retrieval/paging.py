@@ -19,7 +19,8 @@ from registry.retrieval.duplicates import content_of, contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.every_word import literal_adapters, literal_contents
-from registry.retrieval.found import Paging, page_of
+from registry.retrieval.found import page_of
+from registry.retrieval.given_values import Paging
 from registry.retrieval.hybrid import Question, rank_all
 from registry.retrieval.ranking import SearchHit
 

@@ -86,7 +86,7 @@ class WeightSpace:
         return {id_: unit(vector) for id_, vector in stored.items()}
 
     def of_texts(self, texts: Vector) -> Vector:
-        return self.encoder.encode_query(texts)
+        return self.encoder.loaded.encode_query(texts)
 
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int

@@ -35,6 +35,7 @@ from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.local import LocalReader
 from registry.retrieval.errors import FilterError, SearchError
+from registry.retrieval.given_values import Paging
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
@@ -58,7 +59,7 @@ def test_what_is_found_there_is_what_the_registry_itself_finds(
     train = add_file(registry, 2, "train", "a steam locomotive")
 
     there = client.search("a fox", limit=2, author=["someone"], commercial=None)
-    here = registry.search("a fox", limit=2)
+    here = registry.search("a fox", paging=Paging(limit=2))
 
     assert [result.adapter.id for result in there.results] == [
         result.card.id for result in here.results
@@ -90,9 +91,10 @@ def test_a_page_of_none_is_refused_there_and_here(
     registry: Registry, client: Client, limit: int
 ) -> None:
     add_file(registry, 1, "fox", "a fox")
-    for ask in (client.search, registry.search):
-        with pytest.raises(RegistryError, match="limit"):
-            ask("a fox", limit=limit)
+    with pytest.raises(RegistryError, match="limit"):
+        client.search("a fox", limit=limit)
+    with pytest.raises(RegistryError, match="limit"):
+        registry.search("a fox", paging=Paging(limit=limit))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from registry.api.pages.addresses import Address
 from registry.retrieval.cards import AdapterCard
-from registry.retrieval.likeness import MOST_EACH, Likes
+from registry.retrieval.given_values import MOST_LIKES, Likes
 
 SIDES = ("like", "unlike")
 NAMES = (*SIDES, "unlike_text")
@@ -31,7 +31,7 @@ def add_to(address: Address) -> Callable[[str, int], str | None]:
     def added(side: str, adapter_id: int) -> str | None:
         rest = _without(address, adapter_id)
         says_like = side == "like" or any(name in ("q", "like") for name, _ in rest.asked)
-        if not says_like or sum(name == side for name, _ in rest.asked) >= MOST_EACH:
+        if not says_like or sum(name == side for name, _ in rest.asked) >= MOST_LIKES:
             return None
         return rest.adding(side, str(adapter_id))
 

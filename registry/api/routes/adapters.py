@@ -16,11 +16,9 @@ from registry.api.schemas.asked import (
     FilterParams,
     FoundParams,
     ListParams,
-    PageParams,
     SimilarParams,
 )
 from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
-from registry.api.schemas.service import RunListAnswer
 from registry.api.schemas.shapes import EXAMPLE_SHA256, MOST_ID
 from registry.errors import (
     CoverNotFoundError,
@@ -28,11 +26,7 @@ from registry.errors import (
     FileWithheldError,
     UnknownFileError,
 )
-from registry.retrieval.cursors import read_number
 from registry.service import Registry
-
-# What the counts of a refresh have beside numbers.
-WORDS = ("skipped", "problems")
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -203,24 +197,3 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
     Only it says how strong a file of PEFT's is.
     """
     return registry.peft_config(sha256)
-
-
-@router.get("/runs", tags=["service"])
-def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
-    """List refreshes, newest first."""
-    runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
-    answer = RunListAnswer.from_runs(runs, params.limit)
-    if registry.settings.public_read:
-        # Some addresses are folders of this machine, and what failed names them and files there.
-        hidden = [
-            run.model_copy(
-                update={
-                    "endpoint": None,
-                    "error": run.error and "failed",
-                    "counts": {name: own for name, own in run.counts.items() if name not in WORDS},
-                }
-            )
-            for run in answer.items
-        ]
-        return answer.model_copy(update={"items": hidden})
-    return answer

@@ -121,7 +121,7 @@ async def draw_recipe(
     asked = ImageRequest(recipe=recipe)
     asked.check_sense()
     await run_in_threadpool(drawing.check_early, registry, asked)
-    return await _drawn(lambda progress: registry.reproduce(recipe, progress), request, queue)
+    return await _drawn(lambda progress: registry.maker.reproduce(recipe, progress), request, queue)
 
 
 async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Response | FuseAnswer:
@@ -198,16 +198,6 @@ def _line(event: Event) -> str:
 
 def _answer(fused: "FusedImage") -> FuseAnswer:
     image = base64.b64encode(fused.png_bytes()).decode()
-    activity = [
-        ActivityAnswer(
-            id=used.id,
-            name=used.name,
-            sha256=used.sha256,
-            mean=sum(layers.values()) / len(layers) if layers else None,
-            layers=layers,
-        )
-        for used in fused.recipe.adapters
-        for layers in [fused.activity.get(used.sha256, {})]
-    ]
     recipe = json.loads(fused.recipe.to_json())
+    activity = ActivityAnswer.of_recipe(recipe, fused.activity)
     return FuseAnswer(image=f"data:{PNG};base64,{image}", recipe=recipe, activity=activity)

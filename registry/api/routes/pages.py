@@ -24,8 +24,7 @@ from registry.db.removals import REFUSAL
 from registry.fusion.options import MOST_ADAPTERS
 from registry.retrieval.cards import AdapterCard
 from registry.retrieval.facets import Facets
-from registry.retrieval.found import Paging
-from registry.retrieval.likeness import Likes
+from registry.retrieval.given_values import Likes, Paging
 from registry.retrieval.results import BrowsePage, SearchPage, SearchResult
 from registry.retrieval.terms import (
     FOUND_SORTS,
@@ -134,15 +133,8 @@ def _answered(
     if not (query or likes.like):
         browsed = registry.browse(filters, fields.order, fields.cursor, PAGE_SIZE, seed=fields.seed)
         return None, browsed, registry.facets(filters)
-    found = registry.search(
-        query,
-        limit=PAGE_SIZE,
-        filters=filters,
-        cursor=fields.cursor,
-        likes=likes,
-        sort=fields.sort or "relevance",
-        seed=fields.seed,
-    )
+    paging = Paging(PAGE_SIZE, fields.cursor, fields.sort or "relevance", fields.seed)
+    found = registry.search(query, filters, paging, likes=likes)
     among = found.ranked or [result.card.id for result in found.results]
     return found, None, registry.facets(among=among)
 

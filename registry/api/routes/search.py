@@ -47,15 +47,7 @@ def search_at_length(asked: SearchBody, registry: RegistryDep) -> Response:
 
 
 def _answer(params: SearchParams, registry: Registry) -> Response:
-    page = registry.search(
-        params.q,
-        limit=params.limit,
-        filters=params.filters(),
-        cursor=params.cursor,
-        likes=params.likes(),
-        sort=params.sort,
-        seed=params.seed,
-    )
+    page = registry.search(params.q, params.filters(), params.paging(), likes=params.likes())
     # Written here: FastAPI would first have another thread see that it is a SearchAnswer.
     answer = SearchAnswer.from_page(page).model_dump_json()
     return Response(answer, media_type="application/json")

@@ -12,16 +12,19 @@ from registry.api.limits import TAKES_STREAM
 from registry.api.pages.render import render, render_html
 from registry.api.routes.pages import frame
 from registry.api.schemas.asked import PageParams
-from registry.api.schemas.service import NightListAnswer, StatusAnswer
+from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
 from registry.api.server_events import Part, check_database, tell_part
 from registry.retrieval.cursors import read_number
 
 router = APIRouter(prefix="/v1", tags=["service"])
+read_router = APIRouter(prefix="/v1", tags=["service"])
 page_router = APIRouter()
 read_page_router = APIRouter()
 
 # Nights on the page, and refreshes.
 SHOWN = 14
+# What the counts of a refresh have beside numbers.
+WORDS = ("skipped", "problems")
 
 
 @router.get("/status")
@@ -35,6 +38,27 @@ def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -
     """List nightly refreshes with their reports, newest first."""
     nights = registry.nights(before_id=read_number("nights", params.cursor), limit=params.limit + 1)
     return NightListAnswer.from_nights(nights, params.limit)
+
+
+@read_router.get("/runs")
+def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
+    """List refreshes, newest first."""
+    runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
+    answer = RunListAnswer.from_runs(runs, params.limit)
+    if registry.settings.public_read:
+        # Some addresses are folders of this machine, and what failed names them and files there.
+        hidden = [
+            run.model_copy(
+                update={
+                    "endpoint": None,
+                    "error": run.error and "failed",
+                    "counts": {name: own for name, own in run.counts.items() if name not in WORDS},
+                }
+            )
+            for run in answer.items
+        ]
+        return answer.model_copy(update={"items": hidden})
+    return answer
 
 
 @read_page_router.get(

@@ -8,9 +8,7 @@ from registry.api.schemas.shapes import AdapterId, Asked, Text
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.filters import Filters
-from registry.retrieval.found import Paging
-from registry.retrieval.given_values import MOST_CHARACTERS
-from registry.retrieval.likeness import Likes
+from registry.retrieval.given_values import MOST_CHARACTERS, Likes, Paging
 from registry.retrieval.terms import LONGEST_CURSOR, FilterOptions, FoundSort, Maturity, Sort, State
 
 Words = Annotated[list[Text], Field(max_length=20)]
@@ -111,6 +109,9 @@ class SearchParams(FilterParams):
     limit: int = Field(default=10, ge=1, le=100, description="Of a page.")
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
 
+    def paging(self) -> Paging:
+        return Paging(self.limit, self.cursor, self.sort, self.seed)
+
     def likes(self) -> Likes:
         return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
 
@@ -153,7 +154,7 @@ class FoundParams(Asked):
     limit: int = Field(default=10, ge=1, le=100, description="Of a page.")
 
     def paging(self) -> Paging:
-        return Paging(self.sort, self.cursor, self.limit, self.seed)
+        return Paging(self.limit, self.cursor, self.sort, self.seed)
 
 
 class SimilarParams(FoundParams):

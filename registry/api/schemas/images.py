@@ -122,7 +122,7 @@ class ImageAnswer(Answer):
             total=facts.total,
             asked=facts.asked,
             recipe=facts.recipe,
-            activity=_activity(facts),
+            activity=ActivityAnswer.of_recipe(facts.recipe or {}, facts.activity or {}),
             problem=facts.problem,
             png=f"/v1/images/{facts.id}/png" if is_done else None,
             thumbnail=f"/v1/images/{facts.id}/thumbnail" if is_done else None,
@@ -130,20 +130,6 @@ class ImageAnswer(Answer):
             created_at=facts.created_at,
             finished_at=facts.finished_at,
         )
-
-
-def _activity(facts: "ImageFacts") -> list[ActivityAnswer]:
-    return [
-        ActivityAnswer(
-            id=used["id"],
-            name=used["name"],
-            sha256=used["sha256"],
-            mean=sum(layers.values()) / len(layers) if layers else None,
-            layers=layers,
-        )
-        for used in (facts.recipe or {}).get("adapters", ())
-        for layers in [(facts.activity or {}).get(used["sha256"], {})]
-    ]
 
 
 class ImagesAnswer(Answer):

@@ -1,6 +1,6 @@
 """How the service is: runs, nights, workers, health, and what went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -179,6 +179,23 @@ class ActivityAnswer(Answer):
     sha256: Sha256
     mean: float | None = Field(examples=[0.43])
     layers: dict[str, float] = Field(examples=[{"transformer_blocks.0.attn.to_q": 0.43}])
+
+    @classmethod
+    def of_recipe(
+        cls, recipe: Mapping[str, Any], activity: Mapping[str, dict[str, float]]
+    ) -> list[Self]:
+        """Return that of each adapter of a recipe; `activity` has layers by the hash of a file."""
+        return [
+            cls(
+                id=used["id"],
+                name=used["name"],
+                sha256=used["sha256"],
+                mean=sum(layers.values()) / len(layers) if layers else None,
+                layers=layers,
+            )
+            for used in recipe.get("adapters", ())
+            for layers in [activity.get(used["sha256"], {})]
+        ]
 
 
 class Health(Answer):

@@ -7,12 +7,12 @@ from functools import cached_property
 
 from encoder.captions.captioner import LANGUAGES, Captioner, Language
 from encoder.errors import CaptionerError
-from registry.db import captions
 from registry.db.captions import Wanted
+from registry.db.session import now
 from registry.errors import CaptionSettingsError
 from registry.refresh.captioners import name_of_captioner, open_captioner, what_is_missing
 from registry.refresh.captioning import HELD_AS, Captioning, take_known, version_of
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 
@@ -65,7 +65,7 @@ class CaptionStep(SharedStep):
                 yield from self._work(language).caption(self._captioner, hashes)
             except (CaptionerError, CaptionSettingsError) as error:
                 self._is_down = True
-                yield StepOutcome("captions", False, one_line(error))
+                yield StepOutcome("captions", False, reported(error))
 
     def close(self) -> None:
         self._opened.close()
@@ -78,7 +78,7 @@ class CaptionStep(SharedStep):
     @cached_property
     def _started(self) -> datetime:
         with self.context.sessions() as session:
-            return captions.now(session)
+            return now(session)
 
     @cached_property
     def _captioner(self) -> Captioner:

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from registry.db.drawn_covers import Wanted
 from registry.refresh.cover_drawing import NOTHING_CAN_BE_DRAWN, CoverDrawing
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import RefreshContext, Step, StepOutcome
 
 
@@ -34,7 +34,7 @@ class DrawCoversStep(Step):
         try:
             yield from self._drawing.draw_waiting(self._wanted, limit, self.context.cover_progress)
         except NOTHING_CAN_BE_DRAWN as error:
-            yield StepOutcome("covers", False, one_line(error))
+            yield StepOutcome("covers", False, reported(error))
 
     @property
     def _drawing(self) -> CoverDrawing:

@@ -18,7 +18,7 @@ from registry.db.encoders import (
 from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
 from registry.refresh.backfill import BATCH, PAGE, embed_files, list_hashes, load_registered
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 from registry.retrieval.calibration import calibrate
 
@@ -65,7 +65,7 @@ class EmbedStep(SharedStep):
                     encoder = known or register_encoder(session, self.context.blobs, path)
                     self._configured.add(encoder.checkpoint_sha256)
             except EncoderRejectedError as error:
-                yield StepOutcome(path.name, False, one_line(error), of_setting=True)
+                yield StepOutcome(path.name, False, reported(error), of_setting=True)
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
@@ -118,7 +118,7 @@ class EmbedStep(SharedStep):
                 with self.context.sessions.begin() as session:
                     promote(session, name)
             except PromotionError as error:
-                yield StepOutcome(name, False, one_line(error))
+                yield StepOutcome(name, False, reported(error))
 
     def _calibrate(self) -> None:
         """Measure anew what similarities mean: the index has grown."""

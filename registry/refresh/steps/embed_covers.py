@@ -10,7 +10,7 @@ from encoder.image_encoder import ImageEncoder
 from registry.db import cover_embeddings
 from registry.db.cover_embeddings import PendingCover
 from registry.errors import BlobNotFoundError
-from registry.refresh.problems import one_line
+from registry.refresh.problems import reported
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 # Pictures encoded at once.
@@ -34,7 +34,7 @@ class EmbedCoversStep(SharedStep):
             try:
                 self._encoder = ImageEncoder(context.image_encoder)
             except ImageEncoderError as error:
-                self._problem = one_line(error)
+                self._problem = reported(error)
 
     @classmethod
     def is_wanted(cls, context: RefreshContext) -> bool:
@@ -81,7 +81,7 @@ class EmbedCoversStep(SharedStep):
             yield from self._embed(encoder, pictures)
         except ImageEncoderError as error:
             # What cannot be loaded fails for every cover alike.
-            self._encoder, self._problem = None, one_line(error)
+            self._encoder, self._problem = None, reported(error)
             yield StepOutcome(encoder.name, False, self._problem)
 
     def finish(self) -> Iterator[StepOutcome]:
@@ -100,7 +100,7 @@ class EmbedCoversStep(SharedStep):
                     images[picture.sha256] = on_white(image.convert("RGBA")).convert("RGB")
             except (BlobNotFoundError, OSError, ValueError) as error:
                 # One that a broken disk cut is no picture any more.
-                yield StepOutcome(picture.adapter, False, f"its cover: {one_line(error)}")
+                yield StepOutcome(picture.adapter, False, f"its cover: {reported(error)}")
         if not images:
             return
         vectors = encoder.encode(list(images.values())).tolist()

@@ -1,10 +1,9 @@
 """Layers that tell what an adapter shows count more than those that do not."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from encoder.arrays import Floats
+from encoder.arrays import Floats, Ints
 from encoder.sketches.sketch import Layout, Sketch
 from encoder.text_encoder import load_text_encoder
 from encoder.training.concepts import LEAST_SHOWN, Gradients, fit_concepts
@@ -13,7 +12,6 @@ from encoder.weight_encoders.concepts import unit_layers
 
 LAYOUT = Layout("test", ((32, 1), (32, 1)))
 SIZES, NAMES = LAYOUT.sizes, 40
-Ints = npt.NDArray[np.int64]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from registry.db.promotion import promote, roll_back, unmet_thresholds
 from registry.errors import EncoderRejectedError, PromotionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.given_values import Paging
 from registry.service import Registry
 from tests.builders import add_adapter, add_encoder, axis
 from tests.registry.conftest import GOOD, embed, save_checkpoint
@@ -153,7 +154,9 @@ def fox_in_two_spaces(registry: Registry) -> None:
 
 def similarity_of_the_fox(finder: Finder | Registry) -> float:
     page = (
-        finder.search("a fox", Filters()) if isinstance(finder, Finder) else finder.search("a fox")
+        finder.search("a fox", Filters(), Paging())
+        if isinstance(finder, Finder)
+        else finder.search("a fox")
     )
     [result] = page.results
     score = result.hit.signals["weights"]

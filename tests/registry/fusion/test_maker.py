@@ -36,13 +36,13 @@ def test_the_base_that_draws_all_adapters_is_taken(
 
     # Who gives a size has the base's folder looked into before the adapters.
     with pytest.raises(BaseModelError, match=rf"/{re.escape(drawn_by)}:"):
-        drawing.fuse("x", adapters=ids, mode="sum", size=32)
+        drawing.maker.fuse("x", adapters=ids, mode="sum", size=32)
 
 
 @pytest.mark.parametrize("word", ["flux.1-dev", "FLUX.1 dev", "Flux_1-Dev", "flux", "flux.1"])
 def test_a_base_is_meant_however_a_person_writes_it(drawing: Registry, word: str) -> None:
     with pytest.raises(BaseModelError, match=r"/flux\.1-dev:"):
-        drawing.fuse("x", adapters=[], base_model=word, mode="base", size=32)
+        drawing.maker.fuse("x", adapters=[], base_model=word, mode="base", size=32)
 
 
 def test_adapters_that_go_together_on_no_base_are_refused_as_such(drawing: Registry) -> None:
@@ -51,7 +51,7 @@ def test_adapters_that_go_together_on_no_base_are_refused_as_such(drawing: Regis
         ids = [add_adapter(session, base_model=name).id for name in ("flux.1", "sdxl-1.0")]
 
     with pytest.raises(FamilyMismatchError, match=r"sdxl-1\.0.*flux\.1-dev"):
-        drawing.fuse("x", adapters=ids, mode="sum")
+        drawing.maker.fuse("x", adapters=ids, mode="sum")
 
 
 def test_the_base_of_adapters_that_are_found_is_one_that_is_here(drawing: Registry) -> None:
@@ -62,4 +62,4 @@ def test_the_base_of_adapters_that_are_found_is_one_that_is_here(drawing: Regist
 
     assert drawing.default_base_model() == "flux.1-dev"
     with pytest.raises(BaseModelError, match=r"/flux\.1-dev:"):
-        drawing.fuse("fox", mode="sum", size=32)
+        drawing.maker.fuse("fox", mode="sum", size=32)

@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 
 from encoder.captions.captioner import Captioner, Language
 from encoder.captions.endpoint import EndpointCaptioner
-from registry.db import captions
 from registry.db.arrivals import Arrival, StoredCover, store_arrivals
 from registry.db.captions import Wanted
 from registry.db.models import Caption, Cover, ImageCaptions
+from registry.db.session import now
 from registry.refresh.captioning import Captioning, caption_images, version_of
 from registry.refresh.step import StepOutcome
 from registry.service import Registry
@@ -66,7 +66,7 @@ def work_of(
     registry: Registry, captioner: Captioner, language: Language = "en", again: bool = False
 ) -> Captioning:
     with registry.sessions() as session:
-        wanted = Wanted(version_of(captioner.name, language), captions.now(session), again)
+        wanted = Wanted(version_of(captioner.name, language), now(session), again)
     return Captioning(registry.sessions, registry.blobs, wanted)
 
 

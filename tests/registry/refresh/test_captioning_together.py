@@ -82,7 +82,8 @@ def test_a_batch_that_others_did_costs_nothing(
 KILLED = """
 import os, signal, sys
 from encoder.captions.endpoint import EndpointCaptioner
-from registry.db.captions import Wanted, now
+from registry.db.captions import Wanted
+from registry.db.session import now
 from registry.refresh.captioning import Captioning, caption_images, version_of
 from registry.service import Registry
 

@@ -234,7 +234,7 @@ def test_an_image_is_drawn_with_the_alpha_of_pefts_config(
             by_repo[row.repo.split("/")[1]] = row.id
 
     def draw(name: str, strength: float) -> bytes:
-        drawn = registry.fuse(
+        drawn = registry.maker.fuse(
             "a fox", adapters=[by_repo[name]], strengths=[strength], mode="sum", steps=2
         )
         return drawn.image.tobytes()

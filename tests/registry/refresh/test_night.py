@@ -35,6 +35,7 @@ from registry.refresh.night import NightWatch
 from registry.refresh.schedule import clock
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.given_values import Paging
 from tests.builders import add_adapter, add_encoder, axis
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.encoder.builders import make_factors, write_adapter
@@ -95,7 +96,7 @@ def nights(sessions: sessionmaker[Session]) -> list[NightFacts]:
 
 
 def found(finder: Finder, text: str) -> list[str]:
-    page = finder.search(text, Filters(), 10)
+    page = finder.search(text, Filters(), Paging())
     return [result.card.name for result in page.results]
 
 

@@ -25,6 +25,8 @@ from registry.db.status import count_withheld
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.fetch import FetchStep
+from registry.retrieval.filter_options import make_filters
+from registry.retrieval.given_values import Paging
 from registry.service import Registry
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
@@ -95,7 +97,9 @@ def test_a_file_on_three_hubs_is_one_adapter_with_three_listings(
         ):
             with source:
                 assert failures(list(pipeline.refresh(source))) == []
-        found = registry.search("cat", "demo-flux-tiny", 5).results
+        found = registry.search(
+            "cat", make_filters(base_model="demo-flux-tiny"), Paging(limit=5)
+        ).results
 
     first = found[0]
     assert "cat" in first.card.name

@@ -5,7 +5,7 @@ import pytest
 from registry.db.models import Adapter
 from registry.retrieval.corrections import put_right
 from registry.retrieval.filters import Filters
-from registry.retrieval.likeness import Likes
+from registry.retrieval.given_values import Likes, Paging
 from registry.service import Registry
 from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
@@ -62,8 +62,8 @@ def test_misspelt_words_are_put_right_beside_adapters(registry: Registry) -> Non
     )
     likes = Likes(like=(mammals,), unlike_text="silhuette without background")
 
-    page = registry.search("gradiant", likes=likes, limit=1)
-    following = registry.search("gradiant", likes=likes, limit=1, cursor=page.next)
+    page = registry.search("gradiant", paging=Paging(limit=1), likes=likes)
+    following = registry.search("gradiant", paging=Paging(limit=1, cursor=page.next), likes=likes)
 
     found = [result.card.id for one in (page, following) for result in one.results]
     assert found == [green, blue]

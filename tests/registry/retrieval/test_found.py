@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
-from registry.retrieval.found import Paging, page_of
+from registry.retrieval.found import page_of
+from registry.retrieval.given_values import Paging
 from registry.retrieval.terms import FOUND_SORTS, FoundSort, Maturity
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -32,7 +33,7 @@ def pages(
     seen: list[int] = []
     cursor = None
     while True:
-        page = page_of(session, ASKED, found, Paging(sort, cursor, 3, seed=5))
+        page = page_of(session, ASKED, found, Paging(3, cursor, sort, seed=5))
         seen += page.ids
         if page.next is None:
             return seen
@@ -42,7 +43,7 @@ def pages(
 
 @pytest.mark.parametrize("sort", FOUND_SORTS)
 def test_pages_hold_each_once(session: Session, found: list[int], sort: FoundSort) -> None:
-    whole = page_of(session, ASKED, found, Paging(sort, limit=100, seed=5))
+    whole = page_of(session, ASKED, found, Paging(100, sort=sort, seed=5))
 
     assert pages(session, found, sort) == list(whole.ids)
     assert sorted(whole.ids) == sorted(found)
@@ -72,8 +73,8 @@ def test_cursors_are_checked(session: Session, found: list[int]) -> None:
     with pytest.raises(OtherQuestionError):
         page_of(session, ("similar", 2), found, Paging(cursor=cursor))
     with pytest.raises(OtherQuestionError):
-        page_of(session, ASKED, found, Paging("name", cursor))
-    for odd in (Paging("odd"), Paging(limit=0)):  # type: ignore[arg-type]
+        page_of(session, ASKED, found, Paging(cursor=cursor, sort="name"))
+    for odd in (Paging(sort="odd"), Paging(limit=0)):  # type: ignore[arg-type]
         with pytest.raises(FilterError):
             page_of(session, ASKED, found, odd)
     for odd_id in ("x", True, 10**30):

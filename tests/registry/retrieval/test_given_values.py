@@ -8,8 +8,8 @@ import pytest
 from registry.retrieval.errors import FilterError, QueryTooLongError, SearchError
 from registry.retrieval.given_values import (
     MOST_CHARACTERS,
-    LikesAsked,
-    PageAsked,
+    Likes,
+    Paging,
     read_filters,
     read_ids,
     read_question,
@@ -81,7 +81,7 @@ def test_what_is_no_id_is_told_so(given: object, said: str) -> None:
 def test_one_id_may_stand_alone() -> None:
     assert read_ids("like", 66) == (66,)
     assert read_ids("like", iter([1, 2])) == (1, 2)
-    assert LikesAsked.read(None, (), None) == LikesAsked((), (), "")
+    assert Likes.read(None, (), None) == Likes((), (), "")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_one_id_may_stand_alone() -> None:
 )
 def test_a_page_that_cannot_be_is_told_with_what_can(page: dict[str, Any], said: str) -> None:
     with pytest.raises(FilterError) as caught:
-        PageAsked.read(**{"limit": 10, "cursor": None} | page)
+        Paging.read(**{"limit": 10, "cursor": None} | page)
 
     assert str(caught.value).startswith(said)
 

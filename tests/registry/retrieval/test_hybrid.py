@@ -17,8 +17,8 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import NONE_LEFT
+from registry.retrieval.given_values import Likes, Paging
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
@@ -223,7 +223,7 @@ def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -
             session, name="fox", words="fox", embedding=embed(registry, "a tax form")
         )
 
-    [first, *_] = registry.search("fox", limit=3).results
+    [first, *_] = registry.search("fox", paging=Paging(limit=3)).results
 
     assert first.card.id == named.id
     assert first.hit.positions["weights"] is None
@@ -250,7 +250,7 @@ def test_no_signal_leaks_another_base_model(registry: Registry) -> None:
             )
 
     for base_model in ("demo-flux-tiny", "sdxl-1.0", "flux.1-dev"):
-        page = registry.search("a red fox", base_model)
+        page = registry.search("a red fox", Filters((base_model,)))
         assert [result.card.base_model for result in page.results] == [base_model]
 
 
@@ -307,7 +307,7 @@ def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> 
         add_adapter(session, name="a", words="fox", captions=[("ohwx fox", fox)])
         other = add_adapter(session, name="ohwx fox", words="ohwx fox", base_model="sdxl-1.0")
 
-    first, second = registry.search("ohwx fox", "demo-flux-tiny").results
+    first, second = registry.search("ohwx fox", Filters(("demo-flux-tiny",))).results
 
     assert (first.card.id, first.hit.exact, first.hit.elsewhere) == (other.id, True, True)
     assert not second.hit.elsewhere
@@ -374,7 +374,7 @@ def test_the_same_name_here_comes_before_that_elsewhere(registry: Registry) -> N
         for base_model in ("sdxl-1.0", "demo-flux-tiny"):
             add_adapter(session, name="ohwx fox", words="ohwx fox", base_model=base_model)
 
-    results = registry.search("ohwx fox", "demo-flux-tiny").results
+    results = registry.search("ohwx fox", Filters(("demo-flux-tiny",))).results
 
     assert [result.hit.elsewhere for result in results] == [False, True]
 
@@ -451,7 +451,7 @@ def test_questions_that_cannot_be_answered(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session)
     with pytest.raises(UnknownBaseModelError, match="Ready are: demo-flux-tiny"):
-        registry.search("fox", "sd-1.5")
+        registry.search("fox", Filters(("sd-1.5",)))
 
 
 def test_what_cannot_be_fused_is_found_but_not_chosen(registry: Registry) -> None:
@@ -526,7 +526,7 @@ def test_a_search_in_a_family_finds_its_variants(
         for name in names:
             add_adapter(session, base_model=name, name="a red fox", words="a red fox")
 
-    page = registry.search("red fox", asked)
+    page = registry.search("red fox", Filters((asked,)))
 
     assert {result.card.base_model for result in page.results} == found
     cards = registry.browse(Filters((asked,))).cards
@@ -626,8 +626,8 @@ def test_what_is_not_wanted_goes_behind(registry: Registry) -> None:
         named = add_adapter(session, name="neon heart", words="neon heart", embedding=both).id
         bare = add_adapter(session, name="v2", words="v2", embedding=both).id
 
-    page = registry.search("neon, not hearts", limit=1)
-    rest = registry.search("neon, not hearts", limit=5, cursor=page.next)
+    page = registry.search("neon, not hearts", paging=Paging(limit=1))
+    rest = registry.search("neon, not hearts", paging=Paging(limit=5, cursor=page.next))
 
     assert [result.card.id for result in page.results] == [sign]
     assert page.results[0].hit.band == "fits"
@@ -648,7 +648,7 @@ def test_pages_that_literally_match_leave_out_what_is_not_wanted(registry: Regis
     found: list[int] = []
     cursor = None
     while len(found) < len(plain):
-        page = registry.search("fox -neon", limit=50, cursor=cursor)
+        page = registry.search("fox -neon", paging=Paging(limit=50, cursor=cursor))
         found += [result.card.id for result in page.results]
         cursor = page.next
         assert page.results

@@ -14,11 +14,10 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
+from registry.retrieval.given_values import MOST_LIKES, Likes
 from registry.retrieval.likeness import (
     LESS,
-    MOST_EACH,
     Alike,
-    Likes,
     Spaces,
     direction_of,
     search_alike,
@@ -278,8 +277,8 @@ def test_literal_words_of_the_text_come_in(session: Session) -> None:
 @pytest.mark.parametrize(
     ("likes", "words"),
     [
-        (Likes(like=tuple(range(1, MOST_EACH + 2))), "11 adapters"),
-        (Likes(like=(1,), unlike=tuple(range(2, MOST_EACH + 3))), "11 adapters"),
+        (Likes(like=tuple(range(1, MOST_LIKES + 2))), "11 adapters"),
+        (Likes(like=(1,), unlike=tuple(range(2, MOST_LIKES + 3))), "11 adapters"),
         (Likes(like=(1, 2), unlike=(2,)), "adapter 2 is given both"),
         (Likes(unlike=(1,)), "nothing what like"),
         (Likes(unlike_text="fox"), "nothing what like"),

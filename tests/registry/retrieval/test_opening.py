@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.encoders import active_encoders
 from registry.retrieval import statements
+from registry.retrieval.filters import Filters
 from registry.retrieval.known_values import base_models_listed
 from registry.retrieval.opening import ask_opening
 from registry.retrieval.statements import SETTINGS, believed, prepare
@@ -73,7 +74,7 @@ def test_base_models_are_asked_for_once(registry: Registry) -> None:
         add_adapter(session, name="fox", words="fox")
 
     for number in range(7):
-        registry.search(f"fox {number}", "demo-flux-tiny")
+        registry.search(f"fox {number}", Filters(("demo-flux-tiny",)))
 
     with registry.sessions.begin() as session:
         found = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()

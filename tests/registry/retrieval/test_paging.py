@@ -8,6 +8,7 @@ from registry.db.models import Adapter
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.filters import Filters
+from registry.retrieval.given_values import Paging
 from registry.retrieval.results import SearchPage
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -15,9 +16,9 @@ from tests.registry.conftest import embed
 
 
 def pages(registry: Registry, text: str, limit: int) -> list[SearchPage]:
-    found = [registry.search(text, limit=limit)]
+    found = [registry.search(text, paging=Paging(limit=limit))]
     while found[-1].next is not None:
-        found.append(registry.search(text, limit=limit, cursor=found[-1].next))
+        found.append(registry.search(text, paging=Paging(limit=limit, cursor=found[-1].next)))
         assert len(found) < 200
     return found
 
@@ -53,7 +54,7 @@ def test_nothing_that_literally_matches_is_withheld_however_many_do(registry: Re
 
 def test_pages_neither_skip_nor_repeat_while_the_index_changes(registry: Registry) -> None:
     foxes = add_foxes(registry, 9)
-    first = registry.search("fox", limit=4)
+    first = registry.search("fox", paging=Paging(limit=4))
     assert first.next is not None
     like = embed(registry, "fox")
     with registry.sessions.begin() as session:
@@ -64,7 +65,7 @@ def test_pages_neither_skip_nor_repeat_while_the_index_changes(registry: Registr
         gone.state = "gone"
         gone_id = gone.id
 
-    second = registry.search("fox", limit=100, cursor=first.next)
+    second = registry.search("fox", paging=Paging(limit=100, cursor=first.next))
 
     assert set(ids(second)) & set(ids(first)) == set()
     assert set(ids(first)) | set(ids(second)) >= set(foxes) - {gone_id}
@@ -72,14 +73,14 @@ def test_pages_neither_skip_nor_repeat_while_the_index_changes(registry: Registr
 
 def test_a_cursor_of_another_question_is_refused(registry: Registry) -> None:
     add_foxes(registry, 3)
-    cursor = registry.search("fox", limit=1).next
+    cursor = registry.search("fox", paging=Paging(limit=1)).next
 
     with pytest.raises(OtherQuestionError):
-        registry.search("a fox", limit=1, cursor=cursor)
+        registry.search("a fox", paging=Paging(limit=1, cursor=cursor))
     with pytest.raises(OtherQuestionError):
-        registry.search("fox", limit=1, filters=Filters(authors=("someone",)), cursor=cursor)
+        registry.search("fox", Filters(authors=("someone",)), Paging(limit=1, cursor=cursor))
     with pytest.raises(CursorError):
-        registry.search("fox", cursor="none of ours")
+        registry.search("fox", paging=Paging(cursor="none of ours"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_position_that_nobody_gave_is_refused(registry: Registry, position: li
     cursor = write_cursor(("fox", (), Filters()), position)
 
     with pytest.raises(CursorError):
-        registry.search("fox", cursor=cursor)
+        registry.search("fox", paging=Paging(cursor=cursor))
 
 
 def test_an_answer_counts_what_it_found_of_each_base_model(registry: Registry) -> None:
@@ -114,15 +115,15 @@ def test_a_question_is_sorted_as_asked(registry: Registry) -> None:
         add_adapter(session, name="a train", words="train", downloads=100)
     cunning, agile, brown = foxes
 
-    assert ids(registry.search("fox", sort="name")) == [agile, brown, cunning]
-    assert ids(registry.search("fox", sort="downloads")) == [agile, cunning, brown]
-    first = registry.search("fox", sort="name", limit=2)
-    rest = registry.search("fox", sort="name", limit=2, cursor=first.next)
+    assert ids(registry.search("fox", paging=Paging(sort="name"))) == [agile, brown, cunning]
+    assert ids(registry.search("fox", paging=Paging(sort="downloads"))) == [agile, cunning, brown]
+    first = registry.search("fox", paging=Paging(sort="name", limit=2))
+    rest = registry.search("fox", paging=Paging(sort="name", limit=2, cursor=first.next))
     assert (ids(first), ids(rest), rest.next) == ([agile, brown], [cunning], None)
     with pytest.raises(OtherQuestionError):
-        registry.search("fox", sort="downloads", limit=2, cursor=first.next)
+        registry.search("fox", paging=Paging(sort="downloads", limit=2, cursor=first.next))
     with pytest.raises(FilterError, match="relevance, name"):
-        registry.search("fox", sort="beauty")  # type: ignore[arg-type]
+        registry.search("fox", paging=Paging(sort="beauty"))  # type: ignore[arg-type]
 
 
 def test_sorting_withholds_nothing_that_literally_matches(registry: Registry) -> None:
@@ -131,7 +132,9 @@ def test_sorting_withholds_nothing_that_literally_matches(registry: Registry) ->
     found: list[int] = []
     cursor = None
     for _ in range(3):
-        page = registry.search("fox", sort="random", seed=3, limit=100, cursor=cursor)
+        page = registry.search(
+            "fox", paging=Paging(sort="random", seed=3, limit=100, cursor=cursor)
+        )
         found, cursor = [*found, *ids(page)], page.next
 
     assert sorted(found) == foxes
@@ -144,7 +147,7 @@ def test_where_nothing_fits_the_nearest_are_sorted(registry: Registry) -> None:
         for name in ("b", "a"):
             add_adapter(session, name=name, words=name, captions=[(name, embed(registry, name))])
 
-    page = registry.search("qwrtz 123", sort="name")
+    page = registry.search("qwrtz 123", paging=Paging(sort="name"))
 
     assert not page.fits
     assert [result.card.name for result in page.results] == ["a", "b"]

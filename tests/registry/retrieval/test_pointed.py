@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter, File
 from registry.retrieval import pointed
 from registry.retrieval.filters import Filters
+from registry.retrieval.given_values import Paging
 from registry.retrieval.pointed import find_pointed
 from registry.retrieval.statements import ask
 from registry.service import Registry
@@ -264,7 +265,7 @@ def test_pages_go_on_behind_what_is_pointed_to(registry: Registry) -> None:
 
     seen, cursor = [], None
     while True:
-        page = registry.search(f"castle {SHA[:10]}", limit=2, cursor=cursor)
+        page = registry.search(f"castle {SHA[:10]}", paging=Paging(limit=2, cursor=cursor))
         seen += [result.card.id for result in page.results]
         cursor = page.next
         if cursor is None:
@@ -279,7 +280,7 @@ def test_it_is_found_whatever_base_model_is_asked_for(registry: Registry) -> Non
         pointed_to = add(session, repo="ann/foxes", base_model="sdxl-1.0")
         add(session, "castle")
 
-    page = registry.search("https://modelscope.cn/models/ann/foxes", base_model="demo-flux-tiny")
+    page = registry.search("https://modelscope.cn/models/ann/foxes", Filters(("demo-flux-tiny",)))
 
     assert page.results[0].card.id == pointed_to.id
     assert page.results[0].hit.elsewhere

@@ -8,6 +8,7 @@ from registry import measures
 from registry.measures import Cache, Stage
 from registry.retrieval import remembered
 from registry.retrieval.filters import Filters
+from registry.retrieval.given_values import Paging
 from registry.retrieval.remembered import Remembered, state_of
 from registry.retrieval.results import SearchPage
 from registry.service import Registry
@@ -99,8 +100,8 @@ def test_counts_and_pages_follow_what_changes(foxes: Registry, asked: Asked) -> 
 
 def test_other_questions_have_other_answers(foxes: Registry, asked: Asked) -> None:
     foxes.search("fox")
-    foxes.search("fox", limit=1)
-    foxes.search("fox", sort="name")
+    foxes.search("fox", paging=Paging(limit=1))
+    foxes.search("fox", paging=Paging(sort="name"))
     foxes.search("fox", filters=Filters(mature="hide"))
     foxes.search("everything")
     foxes.search("")
@@ -122,7 +123,7 @@ def test_what_is_ranked_takes_room_beside_what_is_shown(foxes: Registry, asked: 
     foxes.finder.remembered = Remembered(most_adapters=5)
 
     for question in ("fox", "a fox", "fox"):
-        assert len(foxes.search(question, limit=1, sort="name").ranked) == 101
+        assert len(foxes.search(question, paging=Paging(limit=1, sort="name")).ranked) == 101
 
     assert asked.hits == 0
 

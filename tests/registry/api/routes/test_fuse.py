@@ -68,7 +68,7 @@ def test_the_png_carries_its_recipe(client: TestClient, drawing: Registry, tmp_p
     recipe = read_recipe(path)
     assert [used.strength for used in recipe.adapters] == [0.5, 1.0]
     assert (recipe.guidance, recipe.negative_prompt) == (2.5, "pear")
-    again = drawing.reproduce(recipe)
+    again = drawing.maker.reproduce(recipe)
     assert again.image.tobytes() == Image.open(path).tobytes()
 
 
@@ -211,16 +211,16 @@ def test_what_is_not_configured_is_said_with_what_to_do(registry: Registry) -> N
     adapter = add_file(registry, 1, "fox")
 
     with pytest.raises(NoBaseModelError, match="REGISTRY_BASE_MODELS"):
-        registry.fuse("x", adapters=[adapter])
+        registry.maker.fuse("x", adapters=[adapter])
     registry.settings.base_models["demo-flux-tiny"] = Path("/nowhere")
     with pytest.raises(NoGatesError, match="mode 'average'"):
-        registry.fuse("x", adapters=[adapter], mode="gated")
+        registry.maker.fuse("x", adapters=[adapter], mode="gated")
     with pytest.raises(FusionError, match="/nowhere"):
-        registry.fuse("x", adapters=[adapter], mode="average")
+        registry.maker.fuse("x", adapters=[adapter], mode="average")
     with pytest.raises(StrengthsError, match="1 strength was given for 2"):
-        registry.fuse("x", adapters=[adapter, adapter], strengths=[1.0])
+        registry.maker.fuse("x", adapters=[adapter, adapter], strengths=[1.0])
     with pytest.raises(AdapterNotFoundError):
-        registry.fuse("x", adapters=[adapter, 999])
+        registry.maker.fuse("x", adapters=[adapter, 999])
 
 
 def test_adapters_are_gated_where_the_base_has_gates_and_averaged_elsewhere(
@@ -230,14 +230,14 @@ def test_adapters_are_gated_where_the_base_has_gates_and_averaged_elsewhere(
     ids = [add_file(drawing, 1, "fox"), add_file(drawing, 2, "owl")]
     counted: list[tuple[int, int]] = []
 
-    assert drawing.fuse("x", adapters=ids, steps=1).recipe.mode == "average"
-    drawing.compare("x", adapters=ids, steps=1, progress=lambda *told: counted.append(told))
+    assert drawing.maker.fuse("x", adapters=ids, steps=1).recipe.mode == "average"
+    drawing.maker.compare("x", adapters=ids, steps=1, progress=lambda *told: counted.append(told))
     drawing.settings.gates["demo-flux-tiny"] = Path("/nowhere")
 
     # The base, each alone, their sum and their average.
     assert counted[-1] == (5, 5)
     with pytest.raises(GatesFileError, match="/nowhere"):
-        drawing.fuse("x", adapters=ids, steps=1)
+        drawing.maker.fuse("x", adapters=ids, steps=1)
 
 
 def test_another_base_models_adapter_is_refused(client: TestClient, drawing: Registry) -> None:
