@@ -13,11 +13,8 @@ from registry.retrieval import common_words, statements
 from registry.retrieval.every_word import literal_adapters
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import AUTHORED, ELSEWHERE
-from registry.retrieval.words import (
-    TRANSLATED,
-    ask_exact,
-    matching_adapters,
-)
+from registry.retrieval.word_terms import TRANSLATED
+from registry.retrieval.words import ask_exact, matching_adapters
 from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
