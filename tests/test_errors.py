@@ -4,11 +4,15 @@
 """
 
 import ast
+import pickle
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from crawler.errors import AutoLoraError
+import pytest
+
+from crawler.errors import AutoLoraError, NoAnswerError
+from registry.errors import AdapterNotFoundError
 
 PROJECT = Path(__file__).parents[1]
 ROOT_PAGE = PROJECT / "crawler" / "errors.py"
@@ -45,6 +49,23 @@ def test_the_docstring_shows_the_tree_of_errors() -> None:
     written = page.partition(START)[2].partition(END)[0]
 
     assert written == make_tree(), "run python -m tests.test_errors"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AdapterNotFoundError(7),
+        NoAnswerError("the hub", "refused", retryable=True, retry_after_seconds=5),
+        AutoLoraError("nothing"),
+    ],
+)
+def test_an_error_comes_out_of_another_process_as_it_went_in(error: AutoLoraError) -> None:
+    """A pool of processes pickles it, and waits for ever where that fails."""
+    came = pickle.loads(pickle.dumps(error))
+
+    assert type(came) is type(error)
+    assert str(came) == str(error)
+    assert vars(came) == vars(error)
 
 
 def write_tree() -> None:
