@@ -17,7 +17,7 @@ from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
 from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
-from registry.api.limits import TAKES_IMAGE
+from registry.api.limits import TAKES_IMAGE, ImageDep
 from registry.api.queue import GenerationQueue, Job, result_for
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import FUSE_EXAMPLES, LINES, FuseAnswer, FuseRequest
@@ -101,16 +101,17 @@ async def fuse(
 @router.post(
     "/recipes/draw",
     response_model=FuseAnswer,
-    dependencies=[TAKES_KEY, TAKES_IMAGE],
     responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, REFUSED, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(
+    # First, for a key is of what is sent, which is read once there is a place for it.
     sent: PictureDep,
+    _: KeyDep,
+    __: ImageDep,
     request: Request,
     registry: OpenRegistryDep,
     queue: QueueDep,
-    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw the image of a recipe again: on the same machine with the same files, to the bit.
 
