@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
 PNG = "image/png"
+# nginx would keep lines until they fill a buffer.
+AS_IT_COMES = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 # After so long without a word another line says that the server is still at it: an image waits for
 # its turn and a base is loaded for minutes, and readers give up on what is silent for one.
 SILENCE_SECONDS = 10.0
@@ -131,7 +133,7 @@ async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Respon
     events = _Events()
     job = _start(draw, queue, events)
     if LINES in accept:
-        return StreamingResponse(_lines(events, job), media_type=LINES)
+        return StreamingResponse(_lines(events, job), media_type=LINES, headers=AS_IT_COMES)
     fused = await result_for(job, request)
     if PNG in accept:
         return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)
