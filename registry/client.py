@@ -85,7 +85,8 @@ LOOK_SECONDS = 0.3
 class Client(Connection):
     """Asks the registry at `url`; every method raises RemoteError where that refuses.
 
-    What makes no sense is refused before it is sent, as in this process.
+    Its `problem` tells programs why. What makes no sense is refused before it is sent, as in this
+    process.
 
     Where it is busy, or the network fails, it is asked up to three times. Close it, or use it as a
     context manager.

@@ -49,7 +49,15 @@ def own_version() -> str:
 
 
 class RemoteError(RegistryError):
-    """A registry elsewhere did not do what it was asked for; the text is its own."""
+    """A registry elsewhere did not do what it was asked for; the text is its own.
+
+    `problem` is the `type` by which its answer tells programs why (docs/api.md); "" of the classes
+    below, which tell it themselves.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class RemoteUnreachableError(RemoteError):
@@ -370,7 +378,7 @@ class Connection:
         """
         try:
             problem = self._read(answer)
-            return str(problem.get("type")), str(problem["detail"])
+            return str(problem.get("type", "")), str(problem["detail"])
         except (RemoteSenseError, KeyError, TypeError, AttributeError):
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
@@ -396,7 +404,7 @@ class Connection:
             there = self.health().version
             if kind in UNKNOWN or there != own_version():
                 raise RemoteLacksError(self.url, there)
-        raise RemoteError(for_terminal(detail))
+        raise RemoteError(for_terminal(detail), kind)
 
 
 def encodable(sent: Any) -> Any:

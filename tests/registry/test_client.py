@@ -283,8 +283,11 @@ def test_a_picture_that_is_not_there_is_told_of(client: Client) -> None:
 
 
 def test_a_refusal_says_what_the_registry_says(client: Client) -> None:
-    with pytest.raises(RemoteError, match="999"):
+    """And by which problem, for a program, which reads no words."""
+    with pytest.raises(RemoteError, match="999") as caught:
         client.show(999)
+
+    assert caught.value.problem == "urn:autolora:problem:adapter-not-found"
 
 
 def test_a_file_is_saved_under_its_own_name_and_never_over_another(
