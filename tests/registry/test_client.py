@@ -30,7 +30,13 @@ from registry.connection import (
     RemoteUnreachableError,
 )
 from registry.db.models import Adapter
-from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError, RegistryError
+from registry.errors import (
+    BlobMismatchError,
+    FileInTheWayError,
+    FolderClosedError,
+    RegistryError,
+    StrengthsError,
+)
 from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.local import LocalReader
@@ -665,6 +671,15 @@ def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
         "size": (48, 32),
         "negative": "blurry",
     }
+
+
+def test_strengths_without_adapters_are_refused_there_as_here(
+    registry: Registry, client: Client
+) -> None:
+    for drawer in (client, registry.maker):
+        for draw in (drawer.fuse, drawer.compare):
+            with pytest.raises(StrengthsError, match="given for 0 adapters"):
+                draw("a fox", strengths=[0.5])
 
 
 def test_one_side_of_an_image_is_that_of_a_square() -> None:
