@@ -28,7 +28,7 @@ MOST_VALUES, MOST_VALUE_LETTERS = 20, 200
 
 # Sizes as hubs and the page show them: thousands, not powers of two.
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 LARGEST = 2**63 - 1
 HIGHEST_RANK = 2**31 - 1
 YES_NO = {"true": True, "false": False}
@@ -177,9 +177,13 @@ def read_size(name: str, value: int | str | None) -> int | None:
     if value is None:
         return None
     if _is_whole(value) and 0 <= cast(int, value) <= LARGEST:
-        return cast(int, value)
+        return int(cast(int, value))
     read = SIZE.fullmatch(value) if isinstance(value, str) else None
-    size = round(float(read[1]) * UNITS[read[2].lower()]) if read else LARGEST + 1
+    size = LARGEST + 1
+    if read:
+        # As a float a large number would not be exact.
+        number = float(read[1]) if "." in read[1] else int(read[1])
+        size = round(number * UNITS[read[2].lower()])
     if size > LARGEST:
         raise FilterError(f"{name} is {shown(value)}; write a size, like 200MB or 1.5GB.", name)
     return size

@@ -60,6 +60,18 @@ def test_filters_are_read() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [10**15, 2**62 + 1, 2**63 - 1])
+def test_a_size_is_the_same_in_words(size: int) -> None:
+    """A client sends sizes so."""
+    assert read_filters({"max_size": str(size)}) == read_filters({"max_size": size})
+
+
+def test_a_size_that_no_file_has_is_none() -> None:
+    for size in (2**63, str(2**63), "9999999999999999999.5", "10000000TB"):
+        with pytest.raises(FilterError, match="write a size"):
+            read_filters({"max_size": size})
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
