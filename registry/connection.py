@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
@@ -410,13 +411,16 @@ class Connection:
 def encodable(sent: Any) -> Any:
     """Return what is sent with "?" for each half of a surrogate pair in its texts.
 
-    A shell hands on bytes that are no text so, and JSON can hold them.
+    A shell hands on bytes that are no text so, and JSON can hold them. Numbers are Python's own,
+    which NumPy's are not.
     """
     if isinstance(sent, str):
         return sent.encode("utf-8", "replace").decode()
     if isinstance(sent, Mapping):
         return {name: encodable(value) for name, value in sent.items()}
-    # Bytes, files and numbers are sent as they are.
+    if isinstance(sent, Real) and not isinstance(sent, int | float):
+        return int(sent) if isinstance(sent, Integral) else float(sent)
+    # Bytes and files are sent as they are.
     return [encodable(value) for value in sent] if isinstance(sent, list | tuple) else sent
 
 

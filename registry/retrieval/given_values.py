@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from numbers import Integral
 from typing import Any, Self, TypeVar, cast, get_args
 
 from registry.faults import shown
@@ -140,7 +141,7 @@ def read_whole(name: str, value: object, least: int, most: int) -> int:
     """
     if not _is_whole(value):
         raise FilterError(f"{name} is {shown(value)}; write a whole number.", name)
-    number = cast(int, value)
+    number = int(cast(int, value))
     if number < least:
         raise FilterError(f"{name} is {number}; it is {least} at least.", name)
     if number > most:
@@ -230,7 +231,7 @@ def _read_rank(name: str, value: object) -> int | None:
         return None
     if not (_is_whole(value) and 1 <= cast(int, value) <= HIGHEST_RANK):
         raise FilterError(f"{name} is {shown(value)}; write a whole number, like 16.", name)
-    return cast(int, value)
+    return int(cast(int, value))
 
 
 def _read_yes_no(name: str, value: object) -> bool | None:
@@ -264,8 +265,8 @@ def _read_maturity(name: str, value: Any) -> Maturity | None:
 
 
 def _is_whole(value: object) -> bool:
-    """Whether it is a number without a fraction; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is a number without a fraction, NumPy's too; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 _READ: dict[str, Callable[[str, Any], Any]] = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import update
@@ -680,6 +681,25 @@ def test_strengths_without_adapters_are_refused_there_as_here(
         for draw in (drawer.fuse, drawer.compare):
             with pytest.raises(StrengthsError, match="given for 0 adapters"):
                 draw("a fox", strengths=[0.5])
+
+
+def test_numbers_of_numpy_are_sent_as_numbers() -> None:
+    """Ids out of an array or a table are such."""
+    asked: list[FuseRequest] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(FuseRequest.model_validate_json(request.content))
+        return httpx.Response(409, json={"detail": "no base here"})
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        for ids, strengths, seed in (
+            (np.array([7, 12]), np.array([0.5, 1], np.float32), np.int64(3)),
+            ([7, 12], [0.5, 1.0], 3),
+        ):
+            with pytest.raises(RemoteError, match="no base here"):
+                client.fuse("a fox", adapters=ids, strengths=strengths, seed=seed)  # type: ignore[arg-type]
+
+    assert asked[0] == asked[1]
 
 
 def test_one_side_of_an_image_is_that_of_a_square() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from registry.retrieval.errors import FilterError, QueryTooLongError, SearchError
@@ -93,6 +94,7 @@ def test_what_is_no_id_is_told_so(given: object, said: str) -> None:
 def test_one_id_may_stand_alone() -> None:
     assert read_ids("like", 66) == (66,)
     assert read_ids("like", iter([1, 2])) == (1, 2)
+    assert read_ids("like", np.array([1, 2])) == read_ids("like", [np.int32(1), 2]) == (1, 2)
     assert LikesAsked.read(None, (), None) == LikesAsked((), (), "")
 
 
