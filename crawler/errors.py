@@ -6,6 +6,7 @@ RegistryError. `except AutoLoraError` is all that these packages raise on purpos
 """
 
 from pathlib import Path
+from typing import Any
 
 from crawler.foreign_text import one_line
 
@@ -18,6 +19,16 @@ class AutoLoraError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled by the text that was made, not by what it was made of: pools of processes
+        hand errors on so.
+        """
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[AutoLoraError], args: tuple[object, ...]) -> AutoLoraError:
+    return kind.__new__(kind, *args)
 
 
 class CrawlerError(AutoLoraError):

@@ -14,6 +14,9 @@ All raise `registry.AutoLoraError` for what is no bug; its text says what to do.
 Importing this package loads neither torch nor a database: the first call does.
 """
 
+import atexit
+import os
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -114,11 +117,13 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+# `cache` alone lets threads that ask at the same time make one each.
+_making = threading.RLock()
+
+
 @cache
 def _opened() -> ExitStack:
     """What is open until the process ends."""
-    import atexit
-
     opened = ExitStack()
     atexit.register(opened.close)
     return opened
@@ -153,7 +158,8 @@ def _client() -> "Client | None":
 
 
 def _reader() -> "Reader":
-    return _client() or _local()
+    with _making:
+        return _client() or _local()
 
 
 @cache
@@ -167,9 +173,10 @@ def _drawer() -> "Drawer":
     """What makes images: this machine, where needed with adapters of REGISTRY_URL, or a server."""
     from registry.reader import draws_here
 
-    if draws_here(_settings()):
-        return _remote().maker
-    return _client() or _shared().maker
+    with _making:
+        if draws_here(_settings()):
+            return _remote().maker
+        return _client() or _shared().maker
 
 
 @cache
@@ -178,3 +185,25 @@ def _remote() -> "RemoteRegistry":
     from registry.remote import RemoteRegistry
 
     return _opened().enter_context(RemoteRegistry(_settings()))
+
+
+def _begin_anew() -> None:
+    """Open all again in a process that was forked: two on one connection take each other's answers.
+
+    What was open is the parent's, and stays so.
+    """
+    global _making
+    # A thread that had it is the parent's as well.
+    _making = threading.RLock()
+    if _opened.cache_info().currsize:
+        import ctypes
+
+        opened = _opened()
+        atexit.unregister(opened.close)
+        # To be collected, even at the process's end, would close it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened))
+    for each in (_opened, _shared, _clients, _local, _remote):
+        each.cache_clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

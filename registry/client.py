@@ -85,7 +85,8 @@ LOOK_SECONDS = 0.3
 class Client(Connection):
     """Asks the registry at `url`; every method raises RemoteError where that refuses.
 
-    What makes no sense is refused before it is sent, as in this process.
+    Its `problem` tells programs why. What makes no sense is refused before it is sent, as in this
+    process.
 
     Where it is busy, or the network fails, it is asked up to three times. Close it, or use it as a
     context manager.
@@ -308,11 +309,10 @@ class Client(Connection):
 
         Who stops waiting gives it up.
         """
-        named = None if adapters is None else _named(adapters, strengths)
         asked = {
             "prompt": prompt,
             "k": k,
-            "adapters": named,
+            "adapters": _named(adapters, strengths),
             "base_model": base_model,
             "mode": mode,
             "check": check,
@@ -363,7 +363,7 @@ class Client(Connection):
             "kind": "compare",
             "prompt": prompt,
             "k": k,
-            "adapters": None if adapters is None else _named(adapters, strengths),
+            "adapters": _named(adapters, strengths),
             "base_model": base_model,
         }
         return self._sheet(asked | _rated(mature) | _how(drawing), progress)
@@ -477,17 +477,21 @@ class Client(Connection):
 
 
 def _named(
-    adapters: Sequence[int], strengths: Sequence[float | None] | None
-) -> Sequence[dict[str, Any]]:
+    adapters: Sequence[int] | None, strengths: Sequence[float | None] | None
+) -> Sequence[dict[str, Any]] | None:
     """Return adapters with their strengths; None leaves that to each adapter.
+
+    None where none is named: they are chosen for the prompt.
 
     Raises:
         StrengthsError: there is not one for each.
     """
-    if strengths is None:
-        strengths = [None] * len(adapters)
-    if len(strengths) != len(adapters):
-        raise StrengthsError(len(strengths), len(adapters))
+    named = 0 if adapters is None else len(adapters)
+    if strengths is not None and len(strengths) != named:
+        raise StrengthsError(len(strengths), named)
+    if adapters is None:
+        return None
+    strengths = [None] * named if strengths is None else strengths
     return [{"id": id_, "strength": given} for id_, given in zip(adapters, strengths, strict=True)]
 
 

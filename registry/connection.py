@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
@@ -49,7 +50,15 @@ def own_version() -> str:
 
 
 class RemoteError(RegistryError):
-    """A registry elsewhere did not do what it was asked for; the text is its own."""
+    """A registry elsewhere did not do what it was asked for; the text is its own.
+
+    `problem` is the `type` by which its answer tells programs why (docs/api.md); "" of the classes
+    below, which tell it themselves.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class RemoteUnreachableError(RemoteError):
@@ -370,7 +379,7 @@ class Connection:
         """
         try:
             problem = self._read(answer)
-            return str(problem.get("type")), str(problem["detail"])
+            return str(problem.get("type", "")), str(problem["detail"])
         except (RemoteSenseError, KeyError, TypeError, AttributeError):
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
@@ -396,19 +405,22 @@ class Connection:
             there = self.health().version
             if kind in UNKNOWN or there != own_version():
                 raise RemoteLacksError(self.url, there)
-        raise RemoteError(for_terminal(detail))
+        raise RemoteError(for_terminal(detail), kind)
 
 
 def encodable(sent: Any) -> Any:
     """Return what is sent with "?" for each half of a surrogate pair in its texts.
 
-    A shell hands on bytes that are no text so, and JSON can hold them.
+    A shell hands on bytes that are no text so, and JSON can hold them. Numbers are Python's own,
+    which NumPy's are not.
     """
     if isinstance(sent, str):
         return sent.encode("utf-8", "replace").decode()
     if isinstance(sent, Mapping):
         return {name: encodable(value) for name, value in sent.items()}
-    # Bytes, files and numbers are sent as they are.
+    if isinstance(sent, Real) and not isinstance(sent, int | float):
+        return int(sent) if isinstance(sent, Integral) else float(sent)
+    # Bytes and files are sent as they are.
     return [encodable(value) for value in sent] if isinstance(sent, list | tuple) else sent
 
 

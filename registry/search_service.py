@@ -43,7 +43,7 @@ from registry.retrieval.results import (
     Similar,
     load_browse_page,
 )
-from registry.retrieval.terms import SORTS, Maturity, Sort, State
+from registry.retrieval.terms import MATURITIES, SORTS, Maturity, Sort, State
 from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
@@ -131,6 +131,7 @@ class SearchService(OpenRegistry):
 
         Fingerprints do where no encoder is active.
         """
+        mature = check_choice("mature", mature, MATURITIES)
         return self.finder.similar(adapter_id, paging or Paging(), mature)
 
     def duplicates(self, adapter_id: int, paging: Paging | None = None) -> DuplicatesPage:
@@ -213,6 +214,7 @@ class SearchService(OpenRegistry):
 
         Raises NothingFoundError when there is none.
         """
+        mature = check_choice("mature", mature, MATURITIES)
         wanted = () if base_model is None else (known_name(base_model),)
         return self.finder.choose(prompt, k, Filters(wanted, mature=mature))
 

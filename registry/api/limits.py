@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
@@ -186,6 +187,7 @@ async def _take_image(request: Request) -> None:
 
 # Of a route that has an image made: each request counts as one.
 TAKES_IMAGE = Depends(_take_image)
+ImageDep = Annotated[None, TAKES_IMAGE]
 
 
 def _check(seconds: float, what: str) -> None:

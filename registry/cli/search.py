@@ -271,5 +271,15 @@ def claim(
 
     if (base_model is None) is not withdraw:
         raise UsageError("name a base model, or take back what was said with --withdraw.")
-    detail = open_registry(context).claim(adapter_id, base_model, who or getuser())
+    detail = open_registry(context).claim(adapter_id, base_model, who or _own_name())
     print_answer(AdapterDetailAnswer.from_detail(detail), print_claim, as_json=as_json)
+
+
+def _own_name() -> str:
+    """Return who asks; in a container a user may have a number only."""
+    from registry.db.claims import SOMEBODY
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return SOMEBODY

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
+from numbers import Integral
 from typing import Any, Self, TypeVar, cast, get_args
 
 from registry.faults import shown
@@ -31,7 +32,7 @@ MOST_VALUES, MOST_VALUE_LETTERS = 20, 200
 
 # Sizes as hubs and the page show them: thousands, not powers of two.
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 LARGEST = 2**63 - 1
 HIGHEST_RANK = 2**31 - 1
 YES_NO = {"true": True, "false": False}
@@ -171,7 +172,7 @@ def read_whole(name: str, value: object, least: int, most: int) -> int:
     """
     if not _is_whole(value):
         raise FilterError(f"{name} is {shown(value)}; write a whole number.", name)
-    number = cast(int, value)
+    number = int(cast(int, value))
     if number < least:
         raise FilterError(f"{name} is {number}; it is {least} at least.", name)
     if number > most:
@@ -208,9 +209,13 @@ def read_size(name: str, value: int | str | None) -> int | None:
     if value is None:
         return None
     if _is_whole(value) and 0 <= cast(int, value) <= LARGEST:
-        return cast(int, value)
+        return int(cast(int, value))
     read = SIZE.fullmatch(value) if isinstance(value, str) else None
-    size = round(float(read[1]) * UNITS[read[2].lower()]) if read else LARGEST + 1
+    size = LARGEST + 1
+    if read:
+        # As a float a large number would not be exact.
+        number = float(read[1]) if "." in read[1] else int(read[1])
+        size = round(number * UNITS[read[2].lower()])
     if size > LARGEST:
         raise FilterError(f"{name} is {shown(value)}; write a size, like 200MB or 1.5GB.", name)
     return size
@@ -257,7 +262,7 @@ def _read_rank(name: str, value: object) -> int | None:
         return None
     if not (_is_whole(value) and 1 <= cast(int, value) <= HIGHEST_RANK):
         raise FilterError(f"{name} is {shown(value)}; write a whole number, like 16.", name)
-    return cast(int, value)
+    return int(cast(int, value))
 
 
 def _read_yes_no(name: str, value: object) -> bool | None:
@@ -291,8 +296,8 @@ def _read_maturity(name: str, value: Any) -> Maturity | None:
 
 
 def _is_whole(value: object) -> bool:
-    """Whether it is a number without a fraction; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is a number without a fraction, NumPy's too; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 _READ: dict[str, Callable[[str, Any], Any]] = {

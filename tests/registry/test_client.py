@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import update
@@ -30,7 +31,13 @@ from registry.connection import (
     RemoteUnreachableError,
 )
 from registry.db.models import Adapter
-from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError, RegistryError
+from registry.errors import (
+    BlobMismatchError,
+    FileInTheWayError,
+    FolderClosedError,
+    RegistryError,
+    StrengthsError,
+)
 from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.local import LocalReader
@@ -285,8 +292,11 @@ def test_a_picture_that_is_not_there_is_told_of(client: Client) -> None:
 
 
 def test_a_refusal_says_what_the_registry_says(client: Client) -> None:
-    with pytest.raises(RemoteError, match="999"):
+    """And by which problem, for a program, which reads no words."""
+    with pytest.raises(RemoteError, match="999") as caught:
         client.show(999)
+
+    assert caught.value.problem == "urn:autolora:problem:adapter-not-found"
 
 
 def test_a_file_is_saved_under_its_own_name_and_never_over_another(
@@ -664,6 +674,34 @@ def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
         "size": (48, 32),
         "negative": "blurry",
     }
+
+
+def test_strengths_without_adapters_are_refused_there_as_here(
+    registry: Registry, client: Client
+) -> None:
+    for drawer in (client, registry.maker):
+        for draw in (drawer.fuse, drawer.compare):
+            with pytest.raises(StrengthsError, match="given for 0 adapters"):
+                draw("a fox", strengths=[0.5])
+
+
+def test_numbers_of_numpy_are_sent_as_numbers() -> None:
+    """Ids out of an array or a table are such."""
+    asked: list[FuseRequest] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(FuseRequest.model_validate_json(request.content))
+        return httpx.Response(409, json={"detail": "no base here"})
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        for ids, strengths, seed in (
+            (np.array([7, 12]), np.array([0.5, 1], np.float32), np.int64(3)),
+            ([7, 12], [0.5, 1.0], 3),
+        ):
+            with pytest.raises(RemoteError, match="no base here"):
+                client.fuse("a fox", adapters=ids, strengths=strengths, seed=seed)  # type: ignore[arg-type]
+
+    assert asked[0] == asked[1]
 
 
 def test_one_side_of_an_image_is_that_of_a_square() -> None:

@@ -1,6 +1,8 @@
 """Whom commands and Python ask: a server that runs on the home, and how."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,3 +126,75 @@ def test_python_asks_the_server_that_runs_now_and_answers_itself_where_none_does
             assert asks() == url
             assert package._client() is package._client()
         assert asks() is None
+
+
+FORKED = """
+import os, sys, registry
+from sqlalchemy import text
+
+def connection():
+    registry.browse()
+    with registry._shared().sessions.begin() as session:
+        return session.scalar(text("SELECT pg_backend_pid()"))
+
+def tell():
+    print(connection(), flush=True)
+
+tell()
+if os.fork() == 0:
+    tell()
+    sys.exit()
+os.wait()
+tell()
+"""
+FORKED_AFAR = """
+import os, registry
+
+client = registry._client()
+if os.fork() == 0:
+    print(registry._client() is client, flush=True)
+else:
+    os.wait()
+    print(registry._client() is client)
+"""
+THREADS = """
+import threading, registry
+
+readers = []
+threads = [threading.Thread(target=lambda: readers.append(registry._reader())) for _ in range(4)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+print(len(readers), len(set(map(id, readers))))
+"""
+
+
+@pytest.mark.usefixtures("python")
+def test_a_forked_process_has_a_connection_of_its_own() -> None:
+    """On its parent's it would take answers to the parent's questions, and end it at its end."""
+    parent, child, parent_after = run_python(FORKED)
+
+    assert child != parent
+    assert parent_after == parent
+
+
+def test_a_forked_process_asks_a_server_by_a_client_of_its_own(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_HOME", str(settings.home))
+    monkeypatch.setenv("REGISTRY_URL", "http://gpu-box:8000")
+
+    assert run_python(FORKED_AFAR) == ["False", "True"]
+
+
+@pytest.mark.usefixtures("python")
+def test_threads_that_ask_first_at_the_same_time_open_one_registry() -> None:
+    """Each would load the base model for itself."""
+    assert run_python(THREADS) == ["4 1"]
+
+
+def run_python(code: str) -> list[str]:
+    """Run a program with an interpreter of its own, and return the lines that it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -71,7 +71,7 @@ HIDDEN = {
     "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
 # `SIZE` of registry.retrieval.given_values, as browsers have it, which know no case to ignore.
-SIZE_PATTERN = r"\s*\d{1,15}(\.\d{1,6})?\s*[kmgtKMGT]?([iI]?[bB])?\s*"
+SIZE_PATTERN = r"\s*\d{1,19}(\.\d{1,6})?\s*[kmgtKMGT]?([iI]?[bB])?\s*"
 # As many as the search box takes.
 MOST_LETTERS = 2000
 YEAR_SECONDS = 365 * 24 * 3600

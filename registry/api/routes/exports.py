@@ -7,8 +7,8 @@ from fastapi.responses import StreamingResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
-from registry.api.limits import TAKES_IMAGE
+from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.limits import ImageDep
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
@@ -131,12 +131,17 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
 
 @send_router.post(
     "/recipes/send",
-    dependencies=[TAKES_KEY, TAKES_IMAGE],
     openapi_extra={"requestBody": RECIPE_BODY},
     responses=refusals(
         NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")
     ),
 )
-def send_recipe(recipe: RecipeDep, _: KeyDep, registry: OpenRegistryDep) -> SentAnswer:
+def send_recipe(
+    # First, for a key is of what is sent, which is read once there is a place for it.
+    recipe: RecipeDep,
+    _: KeyDep,
+    __: ImageDep,
+    registry: OpenRegistryDep,
+) -> SentAnswer:
     """Have the ComfyUI of REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
     return SentAnswer.model_validate(registry.send_to_comfyui(recipe))

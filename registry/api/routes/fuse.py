@@ -17,7 +17,7 @@ from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
 from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
-from registry.api.limits import TAKES_IMAGE
+from registry.api.limits import TAKES_IMAGE, ImageDep
 from registry.api.queue import GenerationQueue, Job, result_for
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import FUSE_EXAMPLES, LINES, FuseAnswer, FuseRequest
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
 PNG = "image/png"
+# nginx would keep lines until they fill a buffer.
+AS_IT_COMES = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 # After so long without a word another line says that the server is still at it: an image waits for
 # its turn and a base is loaded for minutes, and readers give up on what is silent for one.
 SILENCE_SECONDS = 10.0
@@ -102,16 +104,17 @@ async def fuse(
 @router.post(
     "/recipes/draw",
     response_model=FuseAnswer,
-    dependencies=[TAKES_KEY, TAKES_IMAGE],
     responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, REFUSED, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(
+    # First, for a key is of what is sent, which is read once there is a place for it.
     sent: PictureDep,
+    _: KeyDep,
+    __: ImageDep,
     request: Request,
     registry: OpenRegistryDep,
     queue: QueueDep,
-    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw the image of a recipe again: on the same machine with the same files, to the bit.
 
@@ -131,7 +134,7 @@ async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Respon
     events = _Events()
     job = _start(draw, queue, events)
     if LINES in accept:
-        return StreamingResponse(_lines(events, job), media_type=LINES)
+        return StreamingResponse(_lines(events, job), media_type=LINES, headers=AS_IT_COMES)
     fused = await result_for(job, request)
     if PNG in accept:
         return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)

@@ -32,7 +32,9 @@ def test_a_claim_that_layers_rule_out_is_said_not_to_be_believed(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_command_takes_a_claim_and_takes_it_back(tmp_path: Path) -> None:
+def test_the_command_takes_a_claim_and_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert FLUX is not None
     factors = make_factors(names=["transformer_blocks.0.attn.to_q"], family=FLUX)
     (tmp_path / "mine").mkdir()
@@ -49,3 +51,10 @@ def test_the_command_takes_a_claim_and_takes_it_back(tmp_path: Path) -> None:
     assert (answer["claim"], answer["base_model"]) == (None, "unknown")
     assert "did you mean" in run_badly("claim", adapter, "flux.1-dve")
     assert run("claim", adapter).exit_code != 0
+
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    # As in a container.
+    monkeypatch.setattr("registry.cli.search.getuser", no_name)
+    assert "flux.1-dev, by somebody" in run_well("claim", adapter, "flux.1-dev")

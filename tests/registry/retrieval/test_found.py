@@ -1,6 +1,7 @@
 """What was found whole is sorted and paged like everything."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -117,6 +118,24 @@ def test_similar_adapters_are_not_mature_where_those_are_hidden(registry: Regist
     page = registry.similar(fox, Paging(limit=1))
     with pytest.raises(OtherQuestionError):
         registry.similar(fox, Paging(limit=1, cursor=page.next), mature="hide")
+
+
+def test_a_word_for_hiding_mature_adapters_hides_them_or_is_refused(registry: Registry) -> None:
+    """One that is not known would show them without a word."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        embedding = embed(registry, "a fox")
+        fox = add_adapter(session, embedding=embedding).id
+        add_adapter(session, embedding=embedding, mature=True)
+    shouted: Any = "Hide"
+    odd: Any = "odd"
+
+    assert not registry.similar(fox, mature=shouted).results
+    assert [choice.card.id for choice in registry.choose("a fox", 2, mature=shouted)] == [fox]
+    with pytest.raises(FilterError, match="it is one of any, hide, only"):
+        registry.similar(fox, mature=odd)
+    with pytest.raises(FilterError, match="it is one of any, hide, only"):
+        registry.choose("a fox", mature=odd)
 
 
 def test_similar_adapters_are_others_each_once(registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from registry.retrieval.errors import FilterError, QueryTooLongError, SearchError
@@ -60,6 +61,18 @@ def test_filters_are_read() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [10**15, 2**62 + 1, 2**63 - 1])
+def test_a_size_is_the_same_in_words(size: int) -> None:
+    """A client sends sizes so."""
+    assert read_filters({"max_size": str(size)}) == read_filters({"max_size": size})
+
+
+def test_a_size_that_no_file_has_is_none() -> None:
+    for size in (2**63, str(2**63), "9999999999999999999.5", "10000000TB"):
+        with pytest.raises(FilterError, match="write a size"):
+            read_filters({"max_size": size})
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -81,6 +94,7 @@ def test_what_is_no_id_is_told_so(given: object, said: str) -> None:
 def test_one_id_may_stand_alone() -> None:
     assert read_ids("like", 66) == (66,)
     assert read_ids("like", iter([1, 2])) == (1, 2)
+    assert read_ids("like", np.array([1, 2])) == read_ids("like", [np.int32(1), 2]) == (1, 2)
     assert Likes.read(None, (), None) == Likes((), (), "")
 
 

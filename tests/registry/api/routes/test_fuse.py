@@ -146,6 +146,9 @@ def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:
     assert [event["event"] for event in events] == ["started", "step", "step", "step", "done"]
     assert [event["done"] for event in events[1:4]] == [1, 2, 3]
     assert events[-1]["result"]["image"].startswith("data:image/png;base64,")
+    # No proxy keeps them back.
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["cache-control"] == "no-cache"
 
 
 def test_lines_say_that_the_server_is_still_at_it(

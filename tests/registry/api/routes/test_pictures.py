@@ -347,6 +347,29 @@ def test_who_sends_slowly_leaves_places_to_others(registry: Registry) -> None:
     assert asyncio.run(statuses()) == [503, 200, 200, 200]
 
 
+@pytest.mark.parametrize("path", ["/v1/recipes/draw", "/v1/recipes/send"])
+def test_a_recipe_with_a_key_waits_for_a_place_before_it_is_read(
+    registry: Registry, path: str
+) -> None:
+    """A key is of what is sent, and to have that read for it must not pass by the bound."""
+    app = create_app(registry)
+    app.state.uploads = Uploads(limited=False, most=0, wait_seconds=0.01)
+    read = []
+
+    async def sent() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield png()
+
+    async def status() -> int:
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            headers = {"Idempotency-Key": "once"}
+            return (await client.post(path, content=sent(), headers=headers)).status_code
+
+    assert asyncio.run(status()) == 503
+    assert not read
+
+
 def test_who_may_only_read_may_search_by_a_picture(registry: Registry, ink: int) -> None:
     registry.settings.public_read = True
     with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
