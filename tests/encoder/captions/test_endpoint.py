@@ -338,6 +338,15 @@ def test_an_image_that_is_refused_does_not_change_the_form(
     assert "json_schema" in str(vlm.requests[-1].body["response_format"])
 
 
+def test_arrears_are_no_pictures_fault(captioner: EndpointCaptioner, vlm: VlmServer) -> None:
+    """DashScope refuses each question then, as it does a wrong one."""
+    overdue = fails(400, "Access denied, please make sure your account is in good standing.")
+    vlm.script(says(GOOD), *[overdue] * 9)
+
+    with pytest.raises(CaptionerError, match=r"good standing.*; it wants to be paid"):
+        results(captioner, [png()] * 9)
+
+
 def test_pictures_that_a_filter_holds_back_are_no_outage(
     captioner: EndpointCaptioner, vlm: VlmServer
 ) -> None:
