@@ -11,7 +11,7 @@ import pytest
 from encoder.captions.captioner import Captions, Language
 from encoder.captions.endpoint import ATTEMPTS, FAILURES_IN_A_ROW, EndpointCaptioner
 from encoder.captions.images import SENT_PIXELS
-from encoder.captions.prompts import KINDS
+from encoder.captions.prompts import KINDS, MAX_TOKENS
 from encoder.captions.requests import FORMS
 from encoder.errors import CaptionerError, CaptionError
 from tests.encoder.captions.conftest import png
@@ -307,6 +307,18 @@ def test_a_form_that_is_refused_is_asked_in_another_and_never_again(
     assert caption_one(captioner) == Captions(**GOOD)
 
     assert (asked, len(vlm.requests)) == (4, 5)
+
+
+def test_openais_models_that_think_are_asked_in_their_own_words(
+    captioner: EndpointCaptioner, vlm: VlmServer
+) -> None:
+    refused = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    vlm.answer = lambda request: (
+        fails(400, refused) if {"max_tokens", "temperature"} & set(request.body) else well(request)
+    )
+
+    assert caption_one(captioner) == Captions(**GOOD)
+    assert vlm.requests[-1].body["max_completion_tokens"] > MAX_TOKENS
 
 
 def test_a_form_that_brought_a_bad_answer_is_taken_all_the_same(
