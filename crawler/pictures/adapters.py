@@ -12,7 +12,7 @@ from typing import Any
 
 from crawler.hub_json import as_dict, as_list, as_number
 from crawler.hub_text import MAX_NAME, clean_line
-from crawler.pictures.graphs import MOST_NODES
+from crawler.pictures.graphs import MOST_NODES, nodes_used
 from crawler.pictures.parameters import prompt_of_parameters
 from crawler.pictures.texts import PictureTexts, bounded_json
 
@@ -246,10 +246,16 @@ def _in_resources(value: Any) -> Iterator[NamedAdapter]:
 
 def _in_graph(graph: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI ran: nodes by number, as `crawler.pictures.graphs` says."""
-    nodes = as_dict(graph)
+    nodes = {str(k): node for k, node in as_dict(graph).items() if isinstance(node, dict)}
     if len(nodes) <= MOST_NODES:
-        for node in nodes.values():
-            yield from _in_inputs(as_dict(as_dict(node).get("inputs")))
+        for node in nodes_used(nodes, _is_loader):
+            yield from _in_inputs(as_dict(node.get("inputs")))
+
+
+def _is_loader(node: Mapping[str, Any]) -> bool:
+    """Whether a node loads adapters; some that save pictures write down their calls, too."""
+    is_called_so = "lora" in _text(node.get("class_type")).lower()
+    return is_called_so and any(True for _ in _in_inputs(as_dict(node.get("inputs"))))
 
 
 def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:

@@ -1,6 +1,6 @@
-"""ComfyUI's graphs: what they were asked to draw."""
+"""ComfyUI's graphs: what they were asked to draw, and which of their nodes were used."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from crawler.hub_json import as_dict, as_list
@@ -48,6 +48,23 @@ def negative_of_graph(graph: Any) -> str:
     nodes = {str(k): n for k, n in graph.items() if isinstance(n, dict)}
     sides = [link for node in nodes.values() for link in _links(node, only={"negative"})]
     return ", ".join(dict.fromkeys(_words_above(nodes, sides, without="positive")))
+
+
+def nodes_used(nodes: Mapping[str, Node], is_loader: Callable[[Node], bool]) -> list[Node]:
+    """Return the nodes that lead to more than a loader; all where none does.
+
+    ComfyUI runs what leads to an output, and which nodes are outputs no graph says. But a loader
+    is none: one that feeds nothing is loose, and so is what feeds loose ones only.
+    """
+    feeding = {link for node in nodes.values() for link in _links(node)}
+    waiting = [k for k, node in nodes.items() if k not in feeding and not is_loader(node)]
+    used: set[str] = set()
+    while waiting:
+        number = waiting.pop()
+        if number in nodes and number not in used:
+            used.add(number)
+            waiting += _links(nodes[number])
+    return [node for k, node in nodes.items() if k in used] or [*nodes.values()]
 
 
 def graph_of_workflow(workflow: Any) -> Any:

@@ -196,6 +196,28 @@ def test_comfyuis_own_loader() -> None:
     assert (named.stem, named.strength) == ("ink", 0.7)
 
 
+def test_loaders_that_feed_nothing_are_not_named() -> None:
+    """The editor sends them along with what is run."""
+
+    def loader(file: str, above: str) -> dict[str, Any]:
+        return {"class_type": "LoraLoader", "inputs": {"lora_name": file, "model": [above, 0]}}
+
+    nodes = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+        "2": loader("ink.safetensors", "1"),
+        "3": loader("loose.safetensors", "2"),
+        "4": loader("looser.safetensors", "3"),
+        "5": loader("detail.safetensors", "1"),
+        "6": {"class_type": "KSampler", "inputs": {"model": ["2", 0]}},
+        # A second model draws the face again.
+        "7": {"class_type": "FaceDetailer", "inputs": {"image": ["6", 0], "model": ["5", 0]}},
+    }
+
+    named = named_in(png(prompt=json.dumps(nodes)))
+
+    assert [one.stem for one in named] == ["ink", "detail"]
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
