@@ -95,6 +95,9 @@ def test_captions_are_one_line_of_visible_signs() -> None:
         (GOOD_ZH, "en", False),
         (GOOD | {"short": "a poster that says 冰猫"}, "en", True),
         (GOOD_ZH | {"short": "Studio Ghibli 风格的红狐，水墨画"}, "zh", True),
+        (GOOD_ZH | {"short": "Studio Ghibli 风格"}, "zh", True),
+        (GOOD | {"short": "冰猫 ink"}, "en", True),
+        (GOOD_ZH | {"long": GOOD["long"]}, "zh", False),
     ],
 )
 def test_captions_are_in_the_language_asked_for(
