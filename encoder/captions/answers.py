@@ -62,7 +62,8 @@ def _without_thoughts(answer: str) -> str:
 
 def _find_object(said: str) -> dict[str, Any] | None:
     """Return the first JSON object with a key of ours in it, wherever it stands."""
-    decoder = json.JSONDecoder()
+    # Models break lines inside of texts, which JSON does not allow.
+    decoder = json.JSONDecoder(strict=False)
     starts = [match.start() for match in re.finditer(r"\{", said)][:MOST_STARTS]
     for start in starts:
         try:

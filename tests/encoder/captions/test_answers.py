@@ -32,6 +32,8 @@ BROKEN = '{"short": "a fox", "medium": "A fox'
         json.dumps(GOOD | {"tags": ["fox"], "score": float("nan")}),
         f"{JSON}{JSON}",
         f"[{JSON}]",
+        JSON.replace("trees. It", "trees.\nIt"),
+        JSON.replace("trees. It", "trees.\r\n\tIt"),
     ],
 )
 def test_captions_are_found_wherever_they_stand(answer: str) -> None:
