@@ -12,7 +12,7 @@ from typing import Any
 
 from crawler.hub_json import as_dict, as_list, as_number
 from crawler.hub_text import MAX_NAME, clean_line
-from crawler.pictures.graphs import MOST_NODES
+from crawler.pictures.graphs import MOST_NODES, nodes_used
 from crawler.pictures.parameters import prompt_of_parameters
 from crawler.pictures.texts import PictureTexts, bounded_json
 
@@ -40,12 +40,17 @@ KINDS = {"lora", "lycoris", "locon", "dora"}
 
 # ComfyUI's inputs that hold a file's name, and those beside them that hold its strength; stacks
 # number both. https://github.com/rgthree/rgthree-comfy and
-# https://github.com/Suzie1/ComfyUI_Comfyroll_CustomNodes have stacks.
+# https://github.com/Suzie1/ComfyUI_Comfyroll_CustomNodes have stacks, and so has
+# https://github.com/yolain/ComfyUI-Easy-Use, with the number in the middle.
 FILE_INPUT = re.compile(r"lora(?:_name)?(?:_?(\d{1,3}))?")
+MIDDLE_NUMBER = re.compile(r"lora_(\d{1,3})_(\w+)")
 STRENGTH_INPUTS = (
     "strength_model", "model_strength", "strength", "lora_strength", "lora_weight", "model_weight",
     "lora_wt", "model_str", "weight", "lora_model_strength",
 )  # fmt: skip
+ADVANCED_STRENGTHS = ("model_str", "lora_model_strength")
+# What switches of stacks say.
+OFF = ("off", "false")
 # What an editor's node does: 2 and 4 are muted and bypassed.
 SILENT_MODES = (2, 4)
 
@@ -241,27 +246,45 @@ def _in_resources(value: Any) -> Iterator[NamedAdapter]:
 
 def _in_graph(graph: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI ran: nodes by number, as `crawler.pictures.graphs` says."""
-    nodes = as_dict(graph)
+    nodes = {str(k): node for k, node in as_dict(graph).items() if isinstance(node, dict)}
     if len(nodes) <= MOST_NODES:
-        for node in nodes.values():
-            yield from _in_inputs(as_dict(as_dict(node).get("inputs")))
+        for node in nodes_used(nodes, _is_loader):
+            yield from _in_inputs(as_dict(node.get("inputs")))
+
+
+def _is_loader(node: Mapping[str, Any]) -> bool:
+    """Whether a node loads adapters; some that save pictures write down their calls, too."""
+    is_called_so = "lora" in _text(node.get("class_type")).lower()
+    return is_called_so and any(True for _ in _in_inputs(as_dict(node.get("inputs"))))
 
 
 def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:
+    inputs = {_ending_in_number(str(name).lower()): value for name, value in inputs.items()}
     for name, value in inputs.items():
-        file = FILE_INPUT.fullmatch(str(name).lower())
-        if file and isinstance(value, str):
-            if _is_on(inputs, file[1]):
-                yield from _named(value, strength=_strength_beside(inputs, file[1]))
+        match, file = FILE_INPUT.fullmatch(name), _without_preview(value)
+        if match and isinstance(file, str):
+            if _is_on(inputs, match[1]):
+                yield from _named(file, strength=_strength_beside(inputs, match[1]))
         else:
             yield from _in_value(value)
 
 
+def _ending_in_number(name: str) -> str:
+    """Write `lora_1_model_strength`, as Easy Use and tinyterra name inputs, as most others do."""
+    return MIDDLE_NUMBER.sub(r"lora_\2_\1", name)
+
+
+def _without_preview(value: Any) -> Any:
+    """Return a value of a node; Custom Scripts' loader keeps a picture beside its file's name."""
+    return value["content"] if isinstance(value, dict) and "content" in value else value
+
+
 def _is_on(inputs: Mapping[str, Any], number: str | None) -> bool:
-    """Whether a slot of a stack is used: Comfyroll's have switches, Efficiency's are counted."""
-    used = inputs.get("lora_count")
+    """Whether a slot of a stack is used: stacks are counted, or have switches, one or many."""
+    used = inputs.get("lora_count", inputs.get("num_loras"))
     is_beyond = number is not None and isinstance(used, int) and int(number) > used
-    return not is_beyond and _text(inputs.get(f"switch_{number}")).lower() != "off"
+    switches = inputs.get("toggle"), inputs.get(f"switch_{number}")
+    return not is_beyond and all(str(switch).lower() not in OFF for switch in switches)
 
 
 def _in_value(value: Any) -> Iterator[NamedAdapter]:
@@ -282,9 +305,9 @@ def _in_value(value: Any) -> Iterator[NamedAdapter]:
 
 def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
     ending = "" if number is None else f"_{number}"
-    # Efficiency's stacks keep both strengths of a slot: `lora_wt` is the one of their simple mode.
-    is_simple = inputs.get("input_mode", "simple") == "simple"
-    names = STRENGTH_INPUTS if is_simple else ("model_str", *STRENGTH_INPUTS)
+    # Some stacks keep all strengths of a slot, those of their simple mode and of the other.
+    is_simple = inputs.get("input_mode", inputs.get("mode", "simple")) == "simple"
+    names = STRENGTH_INPUTS if is_simple else (*ADVANCED_STRENGTHS, *STRENGTH_INPUTS)
     values = (inputs.get(name + ending) for name in names)
     return next((value for value in values if isinstance(value, int | float)), None)
 
@@ -321,7 +344,7 @@ def _loud_nodes(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _in_widgets(widgets: Sequence[Any]) -> Iterator[NamedAdapter]:
     """Read a node's values, which have no names: a file, and the number behind it."""
-    for place, value in enumerate(widgets):
+    for place, value in enumerate(map(_without_preview, widgets)):
         if not isinstance(value, str) or not SUFFIX.search(value):
             yield from _in_value(value)
         # The switch of a slot of Comfyroll's stacks.

@@ -1,12 +1,14 @@
-"""ComfyUI's graphs: what they were asked to draw."""
+"""ComfyUI's graphs: what they were asked to draw, and which of their nodes were used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from crawler.hub_json import as_dict, as_list
 
-# ComfyUI's inputs that lead away from the words that were asked for.
-ASIDE = {"negative", "model", "clip", "vae", "latent_image", "samples", "pixels", "image", "noise"}
+# ComfyUI's inputs that lead away from words, beside those to the other side of a sampler.
+ASIDE = {"model", "clip", "vae", "latent_image", "samples", "pixels", "image", "noise"}
+# Words that go into it say nothing: it makes zeros of them.
+ZEROS = "ConditioningZeroOut"
 # The inputs of ComfyUI's nodes that hold words.
 WORDS = ("text", "text_g", "clip_l", "t5xxl", "prompt", "value", "string", "wildcard_text")
 MOST_NODES = 10_000
@@ -35,7 +37,7 @@ def prompt_of_graph(graph: Any) -> str:
     encoders = [k for k, node in nodes.items() if _is_encoder(node)]
     if not positive and len(encoders) == 1:
         positive = encoders
-    found = dict.fromkeys(_words_above(nodes, positive))
+    found = dict.fromkeys(_words_above(nodes, positive, without="negative"))
     return ", ".join(found)
 
 
@@ -45,7 +47,24 @@ def negative_of_graph(graph: Any) -> str:
         return ""
     nodes = {str(k): n for k, n in graph.items() if isinstance(n, dict)}
     sides = [link for node in nodes.values() for link in _links(node, only={"negative"})]
-    return ", ".join(dict.fromkeys(_words_above(nodes, sides)))
+    return ", ".join(dict.fromkeys(_words_above(nodes, sides, without="positive")))
+
+
+def nodes_used(nodes: Mapping[str, Node], is_loader: Callable[[Node], bool]) -> list[Node]:
+    """Return the nodes that lead to more than a loader; all where none does.
+
+    ComfyUI runs what leads to an output, and which nodes are outputs no graph says. But a loader
+    is none: one that feeds nothing is loose, and so is what feeds loose ones only.
+    """
+    feeding = {link for node in nodes.values() for link in _links(node)}
+    waiting = [k for k, node in nodes.items() if k not in feeding and not is_loader(node)]
+    used: set[str] = set()
+    while waiting:
+        number = waiting.pop()
+        if number in nodes and number not in used:
+            used.add(number)
+            waiting += _links(nodes[number])
+    return [node for k, node in nodes.items() if k in used] or [*nodes.values()]
 
 
 def graph_of_workflow(workflow: Any) -> Any:
@@ -72,14 +91,18 @@ def graph_of_workflow(workflow: Any) -> Any:
     return graph
 
 
-def _words_above(nodes: Mapping[str, Node], starts: list[str]) -> Iterator[str]:
-    """Yield the words of the text encoders that links lead to, each node looked at once."""
+def _words_above(nodes: Mapping[str, Node], starts: list[str], *, without: str) -> Iterator[str]:
+    """Yield the words of the text encoders that links lead to, each node looked at once.
+
+    `without` is the other side of a sampler: ControlNets and pipes have both.
+    """
+    aside = ASIDE | {without}
     seen: set[str] = set()
     waiting = [(start, False) for start in reversed(starts)]
     while waiting:
         number, in_words = waiting.pop()
         node = nodes.get(number)
-        if node is None or number in seen:
+        if node is None or number in seen or node.get("class_type") == ZEROS:
             continue
         seen.add(number)
         is_encoder = _is_encoder(node)
@@ -89,16 +112,18 @@ def _words_above(nodes: Mapping[str, Node], starts: list[str]) -> Iterator[str]:
             yield from (t.strip() for t in texts if isinstance(t, str) and t.strip())
             waiting += [(link, True) for link in reversed(_links(node, only=set(WORDS)))]
         else:
-            waiting += [(link, False) for link in reversed(_links(node))]
+            waiting += [(link, False) for link in reversed(_links(node, aside=aside))]
 
 
-def _links(node: Node, only: set[str] | None = None) -> list[str]:
+def _links(
+    node: Node, *, only: Container[str] | None = None, aside: Container[str] = ()
+) -> list[str]:
     """Return the numbers of the nodes that feed a node, through the inputs that matter."""
     return [
         str(value[0])
         for name, value in as_dict(node.get("inputs")).items()
         if isinstance(value, list) and len(value) == 2
-        and (name in only if only is not None else name not in ASIDE)
+        and (name in only if only is not None else name not in aside)
     ]  # fmt: skip
 
 

@@ -46,6 +46,8 @@ IMAGES_PER_SLOT = 4
 _ABOUT_THE_PICTURE = re.compile(
     r"inspection|content.?(?:policy|filter)|safety|inappropriate|sensitive", re.IGNORECASE
 )
+# DashScope tells by a 400, too, that there is no money left.
+_ABOUT_MONEY = re.compile(r"good standing|arrear|overdue", re.IGNORECASE)
 _WHAT_TO_DO = {
     401: "set REGISTRY_CAPTION_TOKEN to its key",
     402: "it wants to be paid",
@@ -257,8 +259,10 @@ class EndpointCaptioner:
         cause = f"HTTP {status}" + (f": {said}" if said else "")
         if 300 <= status < 400:
             raise CaptionerError(self._tell(f"{cause}; redirects are not followed"))
-        if status in _WHAT_TO_DO:
-            raise CaptionerError(self._tell(f"{cause}; {_WHAT_TO_DO[status]}"))
+        is_unpaid = status == 400 and _ABOUT_MONEY.search(said)
+        advice = _WHAT_TO_DO.get(402 if is_unpaid else status)
+        if advice:
+            raise CaptionerError(self._tell(f"{cause}; {advice}"))
         if status not in (408, 425, 429) and status < 500:
             raise _RefusedError(cause)
         patience = retry_after_seconds(response.headers.get("Retry-After")) or 0.0

@@ -207,8 +207,13 @@ class LocalCaptioner:
                 self._image_processor, "merge_size"
             )
             assert self._tokenizer is not None
-        # What transformers and torch raise for folders and devices that are not what they seem.
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        # What transformers and torch raise for folders and devices that are not what they seem:
+        # ImportError where weights are quantised by a package that is not here, AssertionError
+        # by a torch without CUDA.
+        except (
+            OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError,
+            SafetensorError,
+        ) as error:  # fmt: skip
             raise CaptionerError(
                 f"no vision model can be loaded from {self._folder}: {error}"
             ) from error

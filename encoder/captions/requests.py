@@ -20,14 +20,18 @@ _BY_SCHEMA = {
         "json_schema": {"name": "captions", "strict": True, "schema": answer_schema()},
     }
 }
+_PLAIN = {"max_tokens": MAX_TOKENS, "temperature": TEMPERATURE}
 # What servers may be asked for beside the question itself, from the most helpful to the least: a
 # server that refuses one form (400) is asked in the next one. The first is for Ollama, whose
-# switch for thinking older vLLMs refuse; models before Qwen3.7 at DashScope know no schema.
+# switch for thinking older vLLMs refuse; models before Qwen3.7 at DashScope know no schema. The
+# last is for OpenAI's models that think: they take no temperature, a length under another name,
+# and count their thoughts in it, which cannot be switched off.
 FORMS: tuple[dict[str, Any], ...] = (
-    {**_BY_SCHEMA, **_NO_THOUGHTS, "reasoning_effort": "none"},
-    {**_BY_SCHEMA, **_NO_THOUGHTS},
-    {"response_format": {"type": "json_object"}, **_NO_THOUGHTS},
-    {},
+    {**_PLAIN, **_BY_SCHEMA, **_NO_THOUGHTS, "reasoning_effort": "none"},
+    {**_PLAIN, **_BY_SCHEMA, **_NO_THOUGHTS},
+    {**_PLAIN, "response_format": {"type": "json_object"}, **_NO_THOUGHTS},
+    _PLAIN,
+    {"max_completion_tokens": 4 * MAX_TOKENS, "reasoning_effort": "low"},
 )
 
 
@@ -40,8 +44,6 @@ def make_body(image: Image, language: Language, model: str, form: int) -> bytes:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
-        "max_tokens": MAX_TOKENS,
-        "temperature": TEMPERATURE,
         **FORMS[form],
     }
     return json.dumps(body).encode()
@@ -70,7 +72,7 @@ def read_completion(data: bytes) -> str:
     if reason == "content_filter":
         raise CaptionError("the endpoint's filter held the answer back")
     if reason == "length":
-        raise CaptionError(f"the answer is cut off after {MAX_TOKENS} tokens")
+        raise CaptionError("the answer is cut off after as many tokens as it may have")
     if not isinstance(content, str) or not content.strip():
         raise CaptionError("the answer is empty")
     return content

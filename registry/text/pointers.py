@@ -5,9 +5,9 @@ told first is the most precise. Whatever is read is bounded: questions may be ho
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from string import ascii_letters
 from urllib.parse import parse_qsl, unquote
 
@@ -72,7 +72,7 @@ _BEFORE_NAME = re.compile(r'[/\\:*?<>|"“”«»「」『』`\n\r\t]')
 _START = re.compile(rf"\s+|(?<=[{HAN}])(?=[^{HAN}])")
 _ROOT = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]:[\\/]|(?<!\S)(?:~|\.{1,2})?[\\/]")
 _SEAMS = " ,，、;；"
-_IN_FRONT = QUOTES + "([{（【"
+_BRACKETS = {"(": ")", "[": "]", "{": "}", "（": "）", "【": "】"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +281,8 @@ def _files(text: str) -> list[Pointer]:
         begin = max((sign.end() for sign in _BEFORE_NAME.finditer(before)), default=0)
         name = before[begin:]
         starts = [0, *(space.end() for space in _START.finditer(name))]
-        for start in [starts[0], *starts[1:][-MOST_NAME_WORDS:]]:
-            bare = name[start:].lstrip(_IN_FRONT)
+        starts = [starts[0], *starts[1:][-MOST_NAME_WORDS:]]
+        for bare in chain.from_iterable(_bare(name[start:]) for start in starts):
             if not bare.strip() or is_generic(bare):
                 continue
             at = ending.start() - len(bare)
@@ -290,6 +290,16 @@ def _files(text: str) -> list[Pointer]:
                 at = first + _start_of_path(before, begin)
             found.append(FilePointer((at, last), bare.lower()))
     return found
+
+
+def _bare(name: str) -> Iterable[str]:
+    """Return a name without what may stand before it: with a bracket that closes in it, and not.
+
+    `【国风】水墨` begins with its own; which one `(a) b` has, only an index knows.
+    """
+    openings = "".join(_BRACKETS)
+    unclosed = "".join(sign for sign in openings if _BRACKETS[sign] not in name)
+    return dict.fromkeys(name.lstrip(QUOTES + signs) for signs in (unclosed, openings))
 
 
 def _start_of_path(before: str, begin: int) -> int:

@@ -13,6 +13,8 @@ from registry.api.pages.words.said_of_files import FILES
 
 # A longer one quotes something; a stranger's could be made to be slow to compare.
 MOST_LETTERS = 500
+# Slots of what is said in turn.
+SENTENCES = {"claim", "what"}
 # Slots of several names.
 SEVERAL = {"base", "bases"}
 AND = re.compile(" (?:and|or) ")
@@ -41,8 +43,8 @@ def _sentence(text: str) -> str | None:
     for pattern, chinese in _patterns():
         if match := pattern.fullmatch(text):
             said = match.groupdict()
-            if (claim := said.get("claim")) is not None:
-                said["claim"] = in_chinese(claim) or claim
+            for name in SENTENCES & said.keys():
+                said[name] = in_chinese(said[name]) or said[name]
             for name in SEVERAL & said.keys():
                 said[name] = AND.sub("、", said[name])
             return chinese.format(**said)

@@ -9,6 +9,8 @@ import re
 # Their calls of networks, and the words by which A1111 joins prompts and parts them.
 CALL = re.compile(r"<(?=\w+:[^>]+>)")
 JOINS = re.compile(r"\b(?:AND|BREAK)\b")
+# What A1111 takes for the weight of a whole prompt, at its end.
+WEIGHT = re.compile(r"(:\s*[-+]?(?:\d+\.?|\d*\.\d+))$")
 # By this ComfyUI puts a file's vectors in place of words, or nothing where it lacks the file.
 EMBEDDING = re.compile(r"(?<!\S)embedding(?=:)")
 
@@ -17,15 +19,15 @@ def for_a1111(prompt: str) -> str:
     r"""Write a prompt for A1111 and Forge, on one line: a second one may be settings.
 
     Their grammar [1] escapes brackets and the backslash. What it cannot escape is changed as
-    little as keeps it plain: `<lora:a:1>` gets a space, AND and BREAK small letters, and `#`
-    goes, since with it all that follows would.
+    little as keeps it plain: `<lora:a:1>` gets a space, AND and BREAK small letters, `at 10:30` a
+    comma behind it, and `#` goes, since with it all that follows would.
 
     - [1] prompt_parser.py, extra_networks.py and processing_scripts/comments.py in modules/ of
       https://github.com/AUTOMATIC1111/stable-diffusion-webui
     """
     line = " ".join(prompt.split()).replace("#", "")
     line = CALL.sub("< ", JOINS.sub(lambda word: word[0].lower(), line))
-    return re.sub(r"([\\()\[\]])", r"\\\1", line)
+    return WEIGHT.sub(r"\1,", re.sub(r"([\\()\[\]])", r"\\\1", line))
 
 
 def for_comfyui(prompt: str, *, weighs_words: bool = True) -> str:

@@ -196,6 +196,28 @@ def test_comfyuis_own_loader() -> None:
     assert (named.stem, named.strength) == ("ink", 0.7)
 
 
+def test_loaders_that_feed_nothing_are_not_named() -> None:
+    """The editor sends them along with what is run."""
+
+    def loader(file: str, above: str) -> dict[str, Any]:
+        return {"class_type": "LoraLoader", "inputs": {"lora_name": file, "model": [above, 0]}}
+
+    nodes = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+        "2": loader("ink.safetensors", "1"),
+        "3": loader("loose.safetensors", "2"),
+        "4": loader("looser.safetensors", "3"),
+        "5": loader("detail.safetensors", "1"),
+        "6": {"class_type": "KSampler", "inputs": {"model": ["2", 0]}},
+        # A second model draws the face again.
+        "7": {"class_type": "FaceDetailer", "inputs": {"image": ["6", 0], "model": ["5", 0]}},
+    }
+
+    named = named_in(png(prompt=json.dumps(nodes)))
+
+    assert [one.stem for one in named] == ["ink", "detail"]
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
@@ -212,14 +234,20 @@ def test_comfyuis_own_loader() -> None:
         {"input_mode": "advanced", "lora_count": 1, "lora_name_1": "a.safetensors",
          "lora_wt_1": 0.9, "model_str_1": 0.5, "clip_str_1": 0.9},
         {"lora_name": "a.safetensors", "lora_model_strength": 0.5, "lora_clip_strength": 0.9},
+        {"lora_name": {"content": "a.safetensors", "image": None}, "strength_model": 0.5},
+        {"toggle": True, "mode": "simple", "num_loras": 1, "lora_1_name": "a.safetensors",
+         "lora_1_strength": 0.5, "lora_1_model_strength": 0.9, "lora_1_clip_strength": 0.9,
+         "lora_2_name": "b.safetensors", "lora_2_strength": 1.0, "lora_2_model_strength": 1.0},
+        {"toggle": "True", "mode": "advanced", "num_loras": 1, "lora_1_name": "a.safetensors",
+         "lora_1_strength": 0.9, "lora_1_model_strength": 0.5, "lora_1_clip_strength": 0.9},
         {"loras": {"__value__": [{"name": "a", "strength": 0.5, "active": True},
                                  {"name": "b", "strength": 1, "active": False}]}},
         {"text": "a fox <lora:a:0.5>"},
     ],
 )  # fmt: skip
 def test_loaders_of_others(inputs: dict[str, Any]) -> None:
-    """The core's for the model only, WanVideo's, rgthree's two, Comfyroll's, Efficiency's,
-    Lora Manager's, and texts with calls."""
+    """The core's for the model only, WanVideo's, rgthree's two, Comfyroll's, Efficiency's, Custom
+    Scripts', Easy Use's, Lora Manager's, and texts with calls."""
     (named,) = graph(inputs)
 
     assert (named.stem, named.strength) == ("a", 0.5)
@@ -227,6 +255,7 @@ def test_loaders_of_others(inputs: dict[str, Any]) -> None:
 
 def test_slots_that_are_off_are_not_named() -> None:
     assert graph({"lora_1": {"on": False, "lora": "a.safetensors", "strength": 1}}) == []
+    assert graph({"toggle": False, "num_loras": 1, "lora_1_name": "a.safetensors"}) == []
 
 
 def node(kind: str, values: Any = None, mode: int = 0) -> dict[str, Any]:
@@ -241,13 +270,16 @@ def test_the_editors_graph_counts_where_nothing_was_run() -> None:
             node("LoraLoader", ["bypassed.safetensors", 1, 1], mode=4),
             node("Power Lora Loader (rgthree)", [{}, {"on": True, "lora": "b.pt", "strength": 2}]),
             node("CheckpointLoaderSimple", ["base.safetensors"]),
+            node("LoraLoader|pysssss", [{"content": "d.pt", "image": None}, 0.9, 1, "[none]"]),
             node("CR LoRA Stack", ["Off", "off.pt", 1, 1, "On", "c.pt", 1, 1, "Off", "None", 1, 1]),
         ],
     }
 
     named = named_in(png(workflow=json.dumps(workflow)))
 
-    assert [(one.stem, one.strength) for one in named] == [("ink", 0.7), ("b", 2.0), ("c", 1.0)]
+    assert [(one.stem, one.strength) for one in named] == [
+        ("ink", 0.7), ("b", 2.0), ("d", 0.9), ("c", 1.0),
+    ]  # fmt: skip
 
 
 def test_the_editors_graph_does_not_count_beside_one_that_was_run() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from crawler.covers import upright
 from crawler.pictures.parameters import MAX_SETTINGS, settings_of_parameters
+from crawler.pictures.prompt import prompt_of
 from crawler.pictures.settings import DrawnWith, drawn_with
 from crawler.pictures.texts import texts_of
 from registry.fusion.exports.export import export
@@ -49,6 +50,44 @@ def test_comfyuis_graph() -> None:
     assert read(png(prompt=json.dumps(GRAPH))) == DrawnWith(
         "bad (hands)", 2**64 - 1, 12, 4.5, 512, 768
     )
+
+
+def words(text: str) -> dict[str, Any]:
+    return {"class_type": "CLIPTextEncode", "inputs": {"text": text}}
+
+
+@pytest.mark.parametrize(
+    ("between", "positive", "negative", "expected"),
+    [
+        # What many graphs have for bases that are drawn without guidance.
+        (
+            {"3": {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["1", 0]}}},
+            ["1", 0], ["3", 0], "",
+        ),
+        (
+            {"3": {"class_type": "ControlNetApplyAdvanced",
+                   "inputs": {"positive": ["1", 0], "negative": ["2", 0], "strength": 1.0}}},
+            ["3", 0], ["3", 1], "blurry",
+        ),
+        (
+            {"3": {"class_type": "ToBasicPipe",
+                   "inputs": {"positive": ["1", 0], "negative": ["2", 0]}},
+             "4": {"class_type": "FromBasicPipe", "inputs": {"basic_pipe": ["3", 0]}}},
+            ["4", 3], ["4", 4], "blurry",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_asked_for_is_no_negative_prompt(
+    between: dict[str, Any], positive: list[Any], negative: list[Any], expected: str
+) -> None:
+    """Drawn again with it, the picture would be what it was not."""
+    sampler = {"class_type": "KSampler", "inputs": {"positive": positive, "negative": negative}}
+    graph = {"1": words("a fox"), "2": words("blurry"), **between, "9": sampler}
+    picture = png(prompt=json.dumps(graph))
+
+    assert read(picture).negative_prompt == expected
+    with upright(picture) as image:
+        assert prompt_of(texts_of(image)) == "a fox"
 
 
 def test_civitais_json_in_a_comment() -> None:

@@ -32,6 +32,8 @@ BROKEN = '{"short": "a fox", "medium": "A fox'
         json.dumps(GOOD | {"tags": ["fox"], "score": float("nan")}),
         f"{JSON}{JSON}",
         f"[{JSON}]",
+        JSON.replace("trees. It", "trees.\nIt"),
+        JSON.replace("trees. It", "trees.\r\n\tIt"),
     ],
 )
 def test_captions_are_found_wherever_they_stand(answer: str) -> None:
@@ -95,6 +97,9 @@ def test_captions_are_one_line_of_visible_signs() -> None:
         (GOOD_ZH, "en", False),
         (GOOD | {"short": "a poster that says 冰猫"}, "en", True),
         (GOOD_ZH | {"short": "Studio Ghibli 风格的红狐，水墨画"}, "zh", True),
+        (GOOD_ZH | {"short": "Studio Ghibli 风格"}, "zh", True),
+        (GOOD | {"short": "冰猫 ink"}, "en", True),
+        (GOOD_ZH | {"long": GOOD["long"]}, "zh", False),
     ],
 )
 def test_captions_are_in_the_language_asked_for(

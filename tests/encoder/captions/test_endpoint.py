@@ -11,7 +11,7 @@ import pytest
 from encoder.captions.captioner import Captions, Language
 from encoder.captions.endpoint import ATTEMPTS, FAILURES_IN_A_ROW, EndpointCaptioner
 from encoder.captions.images import SENT_PIXELS
-from encoder.captions.prompts import KINDS
+from encoder.captions.prompts import KINDS, MAX_TOKENS
 from encoder.captions.requests import FORMS
 from encoder.errors import CaptionerError, CaptionError
 from tests.encoder.captions.conftest import png
@@ -309,6 +309,18 @@ def test_a_form_that_is_refused_is_asked_in_another_and_never_again(
     assert (asked, len(vlm.requests)) == (4, 5)
 
 
+def test_openais_models_that_think_are_asked_in_their_own_words(
+    captioner: EndpointCaptioner, vlm: VlmServer
+) -> None:
+    refused = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    vlm.answer = lambda request: (
+        fails(400, refused) if {"max_tokens", "temperature"} & set(request.body) else well(request)
+    )
+
+    assert caption_one(captioner) == Captions(**GOOD)
+    assert vlm.requests[-1].body["max_completion_tokens"] > MAX_TOKENS
+
+
 def test_a_form_that_brought_a_bad_answer_is_taken_all_the_same(
     captioner: EndpointCaptioner, vlm: VlmServer
 ) -> None:
@@ -336,6 +348,15 @@ def test_an_image_that_is_refused_does_not_change_the_form(
     assert problem(found[0]) == "HTTP 400: cannot decode the image"
     assert found[1] == Captions(**GOOD)
     assert "json_schema" in str(vlm.requests[-1].body["response_format"])
+
+
+def test_arrears_are_no_pictures_fault(captioner: EndpointCaptioner, vlm: VlmServer) -> None:
+    """DashScope refuses each question then, as it does a wrong one."""
+    overdue = fails(400, "Access denied, please make sure your account is in good standing.")
+    vlm.script(says(GOOD), *[overdue] * 9)
+
+    with pytest.raises(CaptionerError, match=r"good standing.*; it wants to be paid"):
+        results(captioner, [png()] * 9)
 
 
 def test_pictures_that_a_filter_holds_back_are_no_outage(

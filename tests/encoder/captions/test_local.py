@@ -191,6 +191,31 @@ def test_what_holds_no_model_is_said_with_its_folder(tmp_path: Path) -> None:
         list(open_captioner(tmp_path).caption([png()], "en"))
 
 
+def test_a_quantised_model_that_wants_another_package_is_said_so(
+    folder: Path, tmp_path: Path
+) -> None:
+    quantised = tmp_path / "awq"
+    shutil.copytree(folder, quantised)
+    config = json.loads((quantised / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "version": "gemm"}
+    (quantised / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(CaptionerError, match=f"can be loaded from {quantised}"):
+        list(open_captioner(quantised).caption([png()], "en"))
+
+
+def test_a_device_that_torch_was_not_built_for_is_said_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch.nn.Module, "to", absent)
+
+    with pytest.raises(CaptionerError, match="Torch not compiled with CUDA enabled"):
+        list(open_captioner(folder).caption([png()], "en"))
+
+
 def test_a_damaged_model_is_said_so(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)

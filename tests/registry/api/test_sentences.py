@@ -15,6 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 import crawler
 import encoder
 import registry
+from crawler.sources.folder.programs import read_own
+from crawler.sources.folder.sidecars import MAX_BYTES, MAX_CARD_BYTES, read_card, read_sidecar
 from registry.api.errors import SAID, STATUS
 from registry.api.pages.sentences import SLOT, in_chinese
 from registry.api.pages.texts import TEXTS
@@ -150,6 +152,10 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "fox.json 不是 JSON：a comma；其内容未被采用",
         ),
         (
+            "fox.json holds a list, not a JSON object; nothing of it was taken",
+            "fox.json 的内容是列表，不是 JSON 对象；其内容未被采用",
+        ),
+        (
             "all 52 layers exist in flux.1 with these shapes; adapters of chroma are rare",
             "全部 52 层都存在于 flux.1，形状一致；chroma 的适配器很少见",
         ),
@@ -161,6 +167,30 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
 )
 def test_sentences_are_known_with_what_changes_in_them(english: str, chinese: str) -> None:
     assert in_chinese(english) == chinese
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("fox.json", b"[]"),
+        ("fox.json", b"'"),
+        ("fox.json", b" "),
+        ("fox.json", b"\xff\xfe\x00"),
+        ("fox.json", b" " * (MAX_BYTES + 1)),
+        ("README.md", b"---\n- a\n---\n"),
+        ("README.md", b"---\na: b: c\n---\n"),
+        ("README.md", b"---\na: !!bool maybe\n---\n"),
+        ("README.md", b"---\n" + b"#" * (MAX_CARD_BYTES + 1) + b"\n---\n"),
+    ],
+)
+def test_what_is_wrong_with_what_lies_beside_a_file_is_known(
+    name: str, written: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(written)
+
+    _, [said] = read_sidecar(tmp_path / name, read_card if "md" in name else read_own, "fox")
+
+    assert in_chinese(said) is not None, said
 
 
 COMFYUI = "http://127.0.0.1:8188"

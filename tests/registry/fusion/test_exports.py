@@ -279,7 +279,7 @@ def test_a1111_reads_back_what_was_written(fused: tuple[FusedImage, Path]) -> No
     written, networks = read_a1111(export(recipe, "a1111"))
     names = [each.name for each in exported(recipe)]
     assert written == {
-        "prompt": r"saber (fate), [night] a\b 1:2 R and D < lora:x:1> 1, {a|b} // end Steps: 3",
+        "prompt": r"saber (fate), [night] a\b 1:2 R and D < lora:x:1> 1, {a|b} // end Steps: 3,",
         "negative": "bad (hands)",
         "Steps": "2",
         "Sampler": "Euler",
@@ -337,6 +337,20 @@ def test_prompts_stay_plain_words() -> None:
     )
     assert for_comfyui("(a) embedding:x", weighs_words=False) == "(a) embedding :x"
     assert for_comfyui_editor("{a|b} http://c /* d */") == r"\{a|b\} http:/ /c / * d */"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a clock that shows 10:30", "a poster, 16:9 ", "level: 5.", "Psalm (23:1)", "1:2, a"]
+)
+def test_a_number_at_the_end_of_a_prompt_is_no_weight_of_it(prompt: str) -> None:
+    # As modules/prompt_parser.py of A1111 has it.
+    weight = re.compile(r"^(\s*.*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*$")
+
+    read = weight.fullmatch(f"{for_a1111(prompt)} ")
+
+    assert read is not None
+    assert read[2] is None
+    assert unweighed(read[1]).rstrip(",") == prompt.strip()
 
 
 def test_a_name_that_no_file_system_takes_is_shortened(fused: tuple[FusedImage, Path]) -> None:

@@ -107,11 +107,14 @@ def test_a_hash_as_hubs_and_people_write_it(session: Session) -> None:
 def test_the_file_that_a_path_or_a_name_is_of(session: Session) -> None:
     fox = add(session, file_name="chars/0446.safetensors")
     long = add(session, file_name="my Red Fox.safetensors")
+    ink = add(session, file_name="【国风】水墨.safetensors")
     add(session, "0446", file_name="other.safetensors")
 
     for path in ("0446.safetensors", "models/Lora/0446.safetensors", "C:\\loras\\0446.safetensors"):
         assert found(session, path) == [fox.id]
         assert rest(session, f"neon {path}") == "neon"
+    for asked in ("D:\\loras\\【国风】水墨.safetensors", "有没有【国风】水墨.safetensors"):
+        assert found(session, asked) == [ink.id]
     assert found(session, "neon my red fox.safetensors") == [long.id]
     assert rest(session, "neon my red fox.safetensors") == "neon"
     assert found(session, "neon 0446") == []

@@ -172,6 +172,31 @@ def test_the_longest_name_of_a_file_comes_first() -> None:
     assert told("帮我找fox.safetensors")[-1] == ("file", "fox")
 
 
+@pytest.mark.parametrize(
+    ("path", "stem"),
+    [
+        ("D:\\loras\\【国风】水墨.safetensors", "【国风】水墨"),
+        ("/data/[style]ink.safetensors", "[style]ink"),
+        ("[style] ink.safetensors", "[style] ink"),
+        ("(old) ink.safetensors", "(old) ink"),
+        ("(/data/(old)ink.safetensors)", "(old)ink"),
+        ("([style]ink.safetensors)", "[style]ink"),
+        ("有没有【国风】水墨.safetensors", "【国风】水墨"),
+    ],
+)
+def test_a_name_may_begin_with_a_bracket_of_its_own(path: str, stem: str) -> None:
+    """Chinese authors put the kind of an adapter in front of its name so."""
+    assert stem in [parts(pointer)[1] for pointer in read_pointers(path)]
+
+
+def test_of_a_name_in_brackets_they_are_no_part() -> None:
+    assert told("(ink.safetensors)") == told("【ink.safetensors】") == [("file", "ink")]
+    # Where a bracket closes in the name, whose it is, is not known.
+    assert told("(a) ink.safetensors") == [
+        ("file", "(a) ink"), ("file", "a) ink"), ("file", "ink"),
+    ]  # fmt: skip
+
+
 def test_a_name_that_libraries_give_every_file_points_nowhere() -> None:
     assert told("pytorch_lora_weights.safetensors") == []
 

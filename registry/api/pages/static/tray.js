@@ -52,7 +52,7 @@ const Tray = (() => {
       return fill(words().full, { name: entry.name, most: words().most });
     }
     if (entries.length && !commonBases([...entries, entry]).length) {
-      const others = [...new Set(entries.map((own) => own.base))].join(", ");
+      const others = [...new Set(entries.map((own) => own.base))].join(words().comma);
       return fill(words().refused, { name: entry.name, base: entry.base, others });
     }
     return "";

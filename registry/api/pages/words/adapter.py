@@ -58,7 +58,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "verdict.damaged_layers": ("Damaged layers", "损坏的层"),
     "verdict.parts": ("Parts", "组成部分"),
     "verdict.dtype": ("Numbers", "数值类型"),
-    "also": ("Also at:", "另见："),
+    "also": ("Also at", "另见"),
     "duplicates": ("The same again", "重复项"),
     "duplicate.file": ("the same file", "同一文件"),
     "duplicate.tensors": ("the same tensors, another header", "张量相同，文件头不同"),

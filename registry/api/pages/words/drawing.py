@@ -84,7 +84,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.kind.compare": ("one sheet of every way to fuse", "各种融合方式的对比图"),
     "fuse.kind.grid": ("one sheet of every pair", "两两组合的网格图"),
     "fuse.count": ("How many", "张数"),
-    "fuse.dice": ("Random seed", "随机种子"),
+    "fuse.dice": ("Random seed", "换一个种子"),
     "fuse.guidance": ("Guidance", "引导强度"),
     "fuse.width": ("Width", "宽"),
     "fuse.height": ("Height", "高"),

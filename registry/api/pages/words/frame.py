@@ -38,6 +38,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "footer.more": ("more than {n} adapters ready", "超过 {n} 个适配器可用"),
     "footer.run": ("last refresh {when}: {state}", "最近刷新 {when}：{state}"),
     "footer.api": ("API description", "接口说明"),
+    # What stands between the parts of a list, and before what tells more.
+    "comma": (", ", "、"),
+    "colon": (": ", "："),
     "keys": ("Keyboard", "键盘"),
     "keys.search": ("to the search box", "跳到搜索框"),
     "keys.tiles": ("from one adapter to the next", "在适配器之间移动"),

@@ -116,7 +116,34 @@ FILES = (
     ),
     (
         "{file} holds {what}, not a JSON object; nothing of it was taken",
-        "{file} 的内容是 {what}，不是 JSON 对象；未被采用",
+        "{file} 的内容是{what}，不是 JSON 对象；其内容未被采用",
+    ),
+    ("a list", "列表"),
+    ("a text", "文本"),
+    ("true or false", "布尔值"),
+    ("null", "空值"),
+    ("a number", "数字"),
+    (
+        "{file} is not written in UTF-8: save it so; nothing of it was taken",
+        "{file} 不是 UTF-8 编码，请另存为 UTF-8；其内容未被采用",
+    ),
+    ("{file} is empty; nothing of it was taken", "{file} 是空文件；其内容未被采用"),
+    ("{file} is larger than 1 MB; nothing of it was taken", "{file} 大于 1 MB；其内容未被采用"),
+    (
+        "{file} has front matter of over 64 KB; nothing of it was taken",
+        "{file} 开头的元数据（front matter）超过 64 KB；其内容未被采用",
+    ),
+    (
+        "{file} has front matter that is not YAML: {cause} (line {line}); nothing of it was taken",
+        "{file} 开头的元数据（front matter）不是 YAML：请检查第 {line} 行；其内容未被采用",
+    ),
+    (
+        "{file} has front matter that is not YAML: {cause}; nothing of it was taken",
+        "{file} 开头的元数据（front matter）不是 YAML：{cause}；其内容未被采用",
+    ),
+    (
+        "{file} has front matter that holds {what}, not names and values; nothing of it was taken",
+        "{file} 开头的元数据（front matter）是{what}，不是键和值；其内容未被采用",
     ),
     ("cover {n}: {claim}", "第 {n} 张封面：{claim}"),
     (

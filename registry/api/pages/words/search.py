@@ -47,7 +47,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "还没有说明想要什么样的结果。请在上方描述，或点“更多类似”；之后“不像”才会起作用。",
     ),
     "likes.these": ("the adapters given", "所给的适配器"),
-    "likes.by": ("Compared by", "比较依据："),
+    "likes.by": ("Compared by {ways}", "比较依据：{ways}"),
     "likes.by.weights": ("weights", "权重"),
     "likes.by.captions": ("meaning", "含义"),
     "likes.by.fingerprints": (

@@ -502,6 +502,7 @@ def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> N
 
     assert "Refused: it is a pickle" in page
     assert "Fuse with this" not in page
+    assert "已拒绝：" in get_page(client, f"/adapters/{adapter.id}?lang=zh")
 
 
 def test_a_pasted_page_of_words_is_not_said_again(client: TestClient, registry: Registry) -> None:
@@ -524,6 +525,7 @@ def test_results_and_what_they_were_compared_by_have_one_name(
     page = get_page(client, f"/?like={one.id}")
 
     assert "Compared by meaning" in re.sub(r"\s+", " ", page)
+    assert "比较依据：含义" in get_page(client, f"/?like={one.id}&lang=zh")
     assert "<dt>Meaning</dt>" in page
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fastapi.testclient import TestClient
 
 from registry.api.app import create_app
-from registry.api.pages.texts import has_text
+from registry.api.pages.texts import TEXTS, has_text
 from registry.db import jobs, nights
 from registry.db.models import CrawlCursor, CrawlRun
 from registry.refresh.pipeline import STEPS
@@ -117,6 +117,9 @@ def test_the_page_shows_the_status_in_both_languages(
     ):
         assert words in english.text
     assert "状态" in chinese.text
+    fetch, read = (TEXTS[f"status.step.{step}"][1] for step in ("fetch", "read"))
+    assert f"{fetch}、{read}" in chinese.text
+    assert '失败：<span lang="en">&lt;gone&gt;' in chinese.text
     # What strangers' hubs say is text.
     assert "&lt;gone&gt;" in english.text
     assert "it does not &lt;answer&gt;" in english.text
