@@ -66,10 +66,10 @@ AutoLoraError
     DiskError
       DiskClosedError
       DiskFullError
+      BlobStoreError
     BlobNotFoundError
     UnknownFileError
     FileNotKeptError
-    BlobStoreError
     FileWithheldError
     BlobMismatchError
     FileInTheWayError

@@ -14,7 +14,7 @@ from crawler import foreign_text
 from crawler.disk import DiskLimits
 from crawler.hashed_file import HashedFile
 from registry.blobs import CHUNK_BYTES, BlobStore
-from registry.errors import BlobNotFoundError, BlobStoreError
+from registry.errors import BlobMismatchError, BlobNotFoundError, BlobStoreError
 from registry.local_copies import mark_used
 
 # Of what an object store says, one line is enough: obstore adds a dump of its source.
@@ -44,13 +44,13 @@ class SharedBlobStore(BlobStore):
     ) -> str:
         """As in a folder; raises BlobStoreError too."""
         sha256 = super().put_file(file, expected=expected, move=move)
-        self._share(sha256)
+        self._send(sha256)
         return sha256
 
     def put_bytes(self, data: bytes, *, expected: str | None = None) -> str:
         """As in a folder; raises BlobStoreError too."""
         sha256 = super().put_bytes(data, expected=expected)
-        self._share(sha256)
+        self._send(sha256)
         return sha256
 
     def path(self, sha256: str) -> Path:
@@ -71,6 +71,22 @@ class SharedBlobStore(BlobStore):
                 return int(obstore.head(self._remote, self._key(sha256))["size"])
             except FileNotFoundError:
                 return None
+
+    def share(self, sha256: str) -> int | None:
+        """As in a folder: what is only here, as after a send that failed, is sent.
+
+        Raises BlobStoreError too.
+        """
+        size = self.size(sha256)
+        place = self._place(sha256)
+        if size is not None or not mark_used(place):
+            return size
+        try:
+            self.put_file(place, expected=sha256)
+        except BlobMismatchError:
+            # A broken disk's.
+            place.unlink(missing_ok=True)
+        return self.size(sha256)
 
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """As in a folder, of what others can have."""
@@ -96,7 +112,7 @@ class SharedBlobStore(BlobStore):
         self.path(sha256)
         return super().open(sha256)
 
-    def _share(self, sha256: str) -> None:
+    def _send(self, sha256: str) -> None:
         place = self._place(sha256)
         # It may have been here for long, or have come with the time of a download.
         mark_used(place)

@@ -84,6 +84,22 @@ def test_what_was_stored_here_and_never_sent_is_sent_by_storing_it_again(
     assert elsewhere.exists(sha256)
 
 
+def test_what_was_never_sent_is_sent_where_it_is_wanted_but_for_what_a_disk_damaged(
+    here: SharedBlobStore, elsewhere: SharedBlobStore
+) -> None:
+    """Else it comes from the hub again, though it lies here."""
+    store = BlobStore(here.root)
+    whole, damaged, nowhere = store.put_bytes(b"whole"), store.put_bytes(b"a file"), "0" * 64
+    store.path(damaged).chmod(0o600)
+    store.path(damaged).write_bytes(b"a fi")
+
+    assert [here.share(sha256) for sha256 in (whole, damaged, nowhere)] == [5, None, None]
+
+    assert elsewhere.path(whole).read_bytes() == b"whole"
+    assert not elsewhere.exists(damaged)
+    assert not store.exists(damaged)
+
+
 def test_bytes_that_are_not_the_named_ones_never_appear(
     here: SharedBlobStore, elsewhere: SharedBlobStore, server: str
 ) -> None:
