@@ -40,6 +40,7 @@ AutoLoraError
   RegistryError
     BusyError
     UploadsBusyError
+    FilesBusyError
     StreamsBusyError
     UsageError
     PortError
