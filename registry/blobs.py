@@ -82,6 +82,10 @@ class BlobStore:
         except FileNotFoundError:
             return None
 
+    def share(self, sha256: str) -> int | None:
+        """See that whoever uses this store has a blob that is here; return as `size` does."""
+        return self.size(sha256)
+
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """Remove what a broken disk left of a blob; return whether it is to be had anew.
 

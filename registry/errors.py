@@ -149,7 +149,7 @@ class NumberTooLargeError(RegistryError):
 
 
 class DiskError(RegistryError):
-    """Nothing can be stored on a disk, whatever it is."""
+    """Nothing can be stored where blobs lie, whatever it is."""
 
 
 class DiskClosedError(DiskError):
@@ -201,8 +201,8 @@ class FileNotKeptError(RegistryError):
         )
 
 
-class BlobStoreError(RegistryError):
-    """The blob store that machines share does not do what it is asked."""
+class BlobStoreError(DiskError):
+    """The blob store that machines share does not do what it is asked, of whichever blob."""
 
     def __init__(self, url: str, said: str) -> None:
         super().__init__(

@@ -12,10 +12,10 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from registry import measures
 from registry.api.access import allowed_to, is_public, open_scopes, wants_tokens
 from registry.api.admission import Admission
-from registry.api.deps import Places
+from registry.api.deps import MOST_FETCHING, Places
 from registry.api.description import complete
 from registry.api.drawing import Desk
-from registry.api.errors import add_error_handlers
+from registry.api.errors import FilesBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
 from registry.api.limits import LimitAddresses, Limits, Streams
@@ -184,6 +184,7 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     app.state.limits = Limits(registry.settings, limited=limited)
     app.state.streams = Streams(limited=limited)
     app.state.places = Places()
+    app.state.blob_places = Places(MOST_FETCHING, error=FilesBusyError)
     app.state.uploads = Uploads(limited=limited)
 
 

@@ -1,11 +1,12 @@
 """What routes are given: the one registry, and the queue in front of its studio."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from registry.api.drawing import Desk
 from registry.api.folder_keeper import FolderKeeper
@@ -17,7 +18,12 @@ from registry.service import Registry
 # of the 40 threads [1] that static files need too, so a database that hangs must not get all.
 # - [1] https://anyio.readthedocs.io/en/stable/threads.html
 MOST_ASKING = 20
+# Requests that may have something of the blob store at once, which may be a bucket that hangs: with
+# those above they leave some threads to static files.
+MOST_FETCHING = 10
 WAIT_SECONDS = 10
+
+T = TypeVar("T")
 
 
 class Places:
@@ -52,6 +58,11 @@ class Places:
         finally:
             self.give_back()
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """Have a thread do a thing, with a place meanwhile."""
+        async with self.taken():
+            return await run_in_threadpool(work)
+
 
 # Coroutines, though they wait for nothing: FastAPI has a thread run each dependency that is none.
 async def _registry(request: Request) -> Registry:
@@ -63,6 +74,16 @@ async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
     places: Places = request.app.state.places
     async with places.taken():
         yield await _registry(request)
+
+
+async def _asking(request: Request) -> Places:
+    places: Places = request.app.state.places
+    return places
+
+
+async def _fetching(request: Request) -> Places:
+    places: Places = request.app.state.blob_places
+    return places
 
 
 async def _keeper(request: Request) -> FolderKeeper:
@@ -83,8 +104,11 @@ async def _queue(request: Request) -> GenerationQueue:
 # For a route that asks the database while it runs. What it answers is sent without the place:
 # a slow reader of a large file keeps nobody waiting.
 RegistryDep = Annotated[Registry, Depends(_registry_in_turn, scope="function")]
-# For one that only hands the registry on.
+# For one that only hands the registry on, or takes places for parts of what it does: for a question
+# to the database, and for what may have to come from a bucket.
 OpenRegistryDep = Annotated[Registry, Depends(_registry)]
+AskingDep = Annotated[Places, Depends(_asking)]
+FetchingDep = Annotated[Places, Depends(_fetching)]
 KeeperDep = Annotated[FolderKeeper, Depends(_keeper)]
 DeskDep = Annotated[Desk, Depends(_desk)]
 QueueDep = Annotated[GenerationQueue, Depends(_queue)]

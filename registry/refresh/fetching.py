@@ -186,7 +186,7 @@ class Fetcher:
         """Whether a file need not be fetched; if so, note which it is."""
         if sha256 is None:
             return False
-        size = self._blobs.size(sha256)
+        size = self._blobs.share(sha256)
         if size is not None:
             fetched.sha256, fetched.size = sha256, size
         elif was_read:

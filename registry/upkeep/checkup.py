@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from alembic.runtime.migration import MigrationContext
+from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
@@ -210,6 +211,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             return
         with one_line_errors(), open_engine(settings) as engine, reached(engine) as connection:
             yield from _check_server(connection)
+            yield from check_pooler(*_server_processes(connection))
             revision = MigrationContext.configure(connection).get_current_revision()
             newest = newest_revision()
             if revision is None:
@@ -310,6 +312,30 @@ def _check_letters(connection: Connection) -> Iterator[Finding]:
         said = f"by LC_CTYPE {locale} no Chinese sign is a letter: misspelt words in Chinese are "
         said += "not found. `autolora restore` a backup into an empty home and a database made by "
         yield Finding("letters", "warning", said + MAKES_DATABASE)
+
+
+def check_pooler(told: int, asked: int) -> Iterator[Finding]:
+    """Whether a pooler stands before the server, by the process that was told of and the one there.
+
+    PgBouncer tells each client a number of its own. Whether it keeps a session's locks, its mode
+    says [1], which nobody here is told.
+
+    - [1] https://www.pgbouncer.org/features.html
+    """
+    if told != asked:
+        said = "a pooler such as PgBouncer answers for it. One that lends connections by the "
+        said += "transaction lets two refreshes or nights run at once, and keeps locks that nobody "
+        said += "holds: see that it pools by session, or name PostgreSQL itself in "
+        said += "REGISTRY_DATABASE_URL"
+        yield Finding("database", "warning", said)
+
+
+def _server_processes(connection: Connection) -> tuple[int, int]:
+    """Return the server's process as a connection was told of it, and as it says itself."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, PsycopgConnection)
+    asked: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return driver.info.backend_pid, asked
 
 
 def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:

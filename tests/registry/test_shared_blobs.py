@@ -4,9 +4,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -14,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from crawler.errors import NoRoomError
-from registry import local_copies
+from registry import local_copies, shared_blobs
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, BlobStoreError
@@ -83,6 +87,22 @@ def test_what_was_stored_here_and_never_sent_is_sent_by_storing_it_again(
     here.put_bytes(b"some bytes")
 
     assert elsewhere.exists(sha256)
+
+
+def test_what_was_never_sent_is_sent_where_it_is_wanted_but_for_what_a_disk_damaged(
+    here: SharedBlobStore, elsewhere: SharedBlobStore
+) -> None:
+    """Else it comes from the hub again, though it lies here."""
+    store = BlobStore(here.root)
+    whole, damaged, nowhere = store.put_bytes(b"whole"), store.put_bytes(b"a file"), "0" * 64
+    store.path(damaged).chmod(0o600)
+    store.path(damaged).write_bytes(b"a fi")
+
+    assert [here.share(sha256) for sha256 in (whole, damaged, nowhere)] == [5, None, None]
+
+    assert elsewhere.path(whole).read_bytes() == b"whole"
+    assert not elsewhere.exists(damaged)
+    assert not store.exists(damaged)
 
 
 def test_bytes_that_are_not_the_named_ones_never_appear(
@@ -230,6 +250,122 @@ def test_two_processes_that_store_the_same_at_once_both_have_it(
     for number in range(20):
         blob = b"blob %d" % number
         assert third.path(hashlib.sha256(blob).hexdigest()).read_bytes() == blob
+
+
+class SlowBucket(ThreadingHTTPServer):
+    """An S3 with one blob, of which half comes at once, and the rest in drops or when asked again.
+
+    No ETag is told of the one that drips: a transfer of it that is cut stays so.
+    """
+
+    def __init__(self, blob: bytes = b"", *, falls_silent: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), SlowAnswers)
+        self.blob, self.falls_silent = blob, falls_silent
+        self.over = threading.Event()
+        # How many parts came at once, and come.
+        self.counting = threading.Lock()
+        self.most_parts = self.parts = 0
+
+
+class SlowAnswers(BaseHTTPRequestHandler):
+    server: SlowBucket
+
+    def log_message(self, *_: object) -> None:
+        """Keep still."""
+
+    def do_HEAD(self) -> None:
+        self._begin(self.server.blob, 200 if self.server.blob else 404)
+
+    def do_GET(self) -> None:
+        blob, asked = self.server.blob, self.headers.get("Range")
+        begin = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
+        self._begin(blob[begin:], 206 if asked else 200, begin)
+        half = len(blob) // 2
+        self.wfile.write(blob[begin:] if asked else blob[:half])
+        if self.server.falls_silent and not asked:
+            self.server.over.wait()
+        elif not asked:
+            for drop in range(half, len(blob)):
+                time.sleep(0.1)
+                self.wfile.write(blob[drop : drop + 1])
+
+    def do_POST(self) -> None:
+        if "uploadId=" in self.path:
+            said = (
+                b"<CompleteMultipartUploadResult><ETag>all</ETag></CompleteMultipartUploadResult>"
+            )
+        else:
+            said = b"<InitiateMultipartUploadResult><UploadId>7</UploadId>"
+            said += b"</InitiateMultipartUploadResult>"
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._begin(said)
+        self.wfile.write(said)
+
+    def do_PUT(self) -> None:
+        with self.server.counting:
+            self.server.parts += 1
+            self.server.most_parts = max(self.server.most_parts, self.server.parts)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(0.2)
+        with self.server.counting:
+            self.server.parts -= 1
+        self._begin(b"", etag="part")
+
+    def _begin(self, body: bytes, status: int = 200, begin: int = 0, etag: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        if status == 206:
+            total = len(self.server.blob)
+            self.send_header("Content-Range", f"bytes {begin}-{total - 1}/{total}")
+        if etag or self.server.falls_silent:
+            self.send_header("ETag", f'"{etag}"')
+        self.end_headers()
+
+
+@contextmanager
+def slow_bucket(slow: SlowBucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{slow.server_port}")
+    serving = threading.Thread(target=slow.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    try:
+        yield
+    finally:
+        slow.over.set()
+        slow.shutdown()
+        serving.join()
+        slow.server_close()
+
+
+def test_a_blob_may_take_long_as_long_as_it_comes(
+    bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one over a slow line takes longer than any whole question may."""
+    monkeypatch.setenv("AWS_TIMEOUT", "1 second")
+    blob = b"a blob of forty bytes that comes in drops"
+    with slow_bucket(SlowBucket(blob), monkeypatch):
+        here = SharedBlobStore(tmp_path, URL)
+        assert here.path(hashlib.sha256(blob).hexdigest()).read_bytes() == blob
+
+
+def test_a_blob_that_falls_silent_goes_on_where_it_stopped(
+    bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_blobs, "MOST_SILENCE", timedelta(seconds=0.3))
+    blob = b"a blob of which half comes"
+    with slow_bucket(SlowBucket(blob, falls_silent=True), monkeypatch):
+        here = SharedBlobStore(tmp_path, URL)
+        assert here.path(hashlib.sha256(blob).hexdigest()).read_bytes() == blob
+
+
+def test_few_parts_are_sent_at_once(
+    bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many each takes too long on a slow line, and all are sent again."""
+    slow = SlowBucket()
+    with slow_bucket(slow, monkeypatch):
+        SharedBlobStore(tmp_path, URL).put_bytes(bytes(20_000_001))
+    assert 0 < slow.most_parts <= 2
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Adapters: lists, facts, covers and files."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from registry.api.access import wants_tokens
 from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified, revalidated
-from registry.api.deps import RegistryDep
+from registry.api.deps import AskingDep, FetchingDep, OpenRegistryDep, Places, RegistryDep
 from registry.api.description import http_refusal, refusals
 from registry.api.file_parts import NO_SUCH_PART, PartsResponse
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
@@ -120,18 +121,20 @@ def list_duplicates(
         **refusals(CoverNotFoundError(7, 3)),
     },
 )
-def get_cover(
+async def get_cover(
     adapter_id: IdPath,
     position: Annotated[int, Path(ge=0, lt=2**31, examples=[0])],
     request: Request,
-    registry: RegistryDep,
+    registry: OpenRegistryDep,
+    asking: AskingDep,
+    fetching: FetchingDep,
     thumbnail: bool = False,
     v: Annotated[
         str | None, Query(description="Its hash begins so.", examples=["9f2b4c1d0a3e"])
     ] = None,
 ) -> Response:
     """Return a cover's image, at most 256 pixels wide with `thumbnail`."""
-    cover = registry.cover(adapter_id, position)
+    cover = await asking.run(partial(registry.cover, adapter_id, position))
     sha256 = cover.thumbnail_sha256 if thumbnail else cover.sha256
     pinned = v is not None and len(v) >= 12 and cover.sha256.startswith(v)
     # Without the hash in it an address may change its image.
@@ -141,8 +144,7 @@ def get_cover(
     }
     if answered := not_modified(request, headers):
         return answered
-    with registry.blobs.open(sha256) as stream:
-        image = stream.read()
+    image = await fetching.run(partial(_read, registry, sha256))
     kind = "image/png" if image.startswith(PNG_MAGIC) else "image/webp"
     return Response(image, media_type=kind, headers=headers)
 
@@ -152,12 +154,18 @@ def get_cover(
     response_class=FileResponse,
     responses=FILE_ANSWERS,
 )
-def get_file(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Response:
+async def get_file(
+    adapter_id: IdPath,
+    request: Request,
+    registry: OpenRegistryDep,
+    asking: AskingDep,
+    fetching: FetchingDep,
+) -> Response:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
-    detail = registry.adapter(adapter_id)
+    detail = await asking.run(partial(registry.adapter, adapter_id))
     sha256 = detail.handed_out_sha256()
     name = detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors"
-    return _send_file(request, registry, sha256, name, REVALIDATE)
+    return await _send_file(request, registry, fetching, sha256, name, REVALIDATE)
 
 
 @router.get(
@@ -165,12 +173,19 @@ def get_file(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Res
     response_class=FileResponse,
     responses=FILE_ANSWERS,
 )
-def get_file_by_hash(sha256: Sha256Path, request: Request, registry: RegistryDep) -> Response:
+async def get_file_by_hash(
+    sha256: Sha256Path,
+    request: Request,
+    registry: OpenRegistryDep,
+    asking: AskingDep,
+    fetching: FetchingDep,
+) -> Response:
     """Download the file of an adapter by its sha256, as recipes name it."""
     # The store holds other things too, and files that were refused.
-    if not registry.may_hand_out(sha256):
+    if not await asking.run(partial(registry.may_hand_out, sha256)):
         raise UnknownFileError(sha256)
-    return _send_file(request, registry, sha256, f"{sha256}.safetensors", _kept_for_good(registry))
+    name, cache = f"{sha256}.safetensors", _kept_for_good(registry)
+    return await _send_file(request, registry, fetching, sha256, name, cache)
 
 
 def _kept_for_good(registry: Registry) -> str:
@@ -179,12 +194,17 @@ def _kept_for_good(registry: Registry) -> str:
     return f"{shared}, max-age=31536000, immutable"
 
 
-def _send_file(
-    request: Request, registry: Registry, sha256: str, name: str, cache: str
+def _read(registry: Registry, sha256: str) -> bytes:
+    with registry.blobs.open(sha256) as stream:
+        return stream.read()
+
+
+async def _send_file(
+    request: Request, registry: Registry, fetching: Places, sha256: str, name: str, cache: str
 ) -> Response:
     """Send a blob under a name, or what is asked for of it; its hash is its ETag."""
     headers = {"ETag": f'"{sha256}"', "Cache-Control": cache}
-    path = registry.file(sha256)
+    path = await fetching.run(partial(registry.file, sha256))
     return not_modified(request, headers) or PartsResponse(
         path, media_type="application/octet-stream", filename=name, headers=headers
     )

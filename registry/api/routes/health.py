@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from registry.api.deps import RegistryDep
+from registry.api.deps import AskingDep, FetchingDep, OpenRegistryDep
 from registry.api.fresh import Fresh
 from registry.api.schemas.service import Health, Readiness
 from registry.connection import own_version
@@ -20,9 +20,12 @@ async def healthz(request: Request) -> Health:
 
 
 @router.get("/readyz")
-def readyz(request: Request, registry: RegistryDep) -> Readiness:
+async def readyz(
+    request: Request, registry: OpenRegistryDep, asking: AskingDep, fetching: FetchingDep
+) -> Readiness:
     """Say that the database answers, at this version's schema, and encoders are here; else 503."""
     checked: Fresh[None] = request.app.state.checked
-    checked.get()
-    base_models = registry.base_models()
+    # Encoders are looked for in the blob store: searches need none of it, and do not wait for that.
+    await fetching.run(checked.get)
+    base_models = await asking.run(registry.base_models)
     return Readiness(adapters=sum(base_models.values()), base_models=base_models)

@@ -1,8 +1,10 @@
 """The server at its limits: a database that hangs, and requests that never end."""
 
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,13 +12,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
 from registry.api.app import create_app
-from registry.api.deps import MOST_ASKING, Places
+from registry.api.deps import MOST_ASKING, MOST_FETCHING, Places
 from registry.api.pages.render import static_url
+from registry.blobs import BlobStore
 from registry.cli import server
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.api.servers import served
+from tests.registry.conftest import add_real_encoder
 
 # More than the server has threads.
 MANY = 60
@@ -50,6 +54,56 @@ def test_health_and_static_files_answer_while_the_database_hangs(
 
     assert set(statuses) <= {200, 503}
     assert statuses.count(200) >= MOST_ASKING - 1
+
+
+class HangingBlobs(BlobStore):
+    """A bucket that lets everybody wait, until it is told to answer."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked = threading.Semaphore(0)
+        self.answers = threading.Event()
+
+    def path(self, sha256: str) -> Path:
+        self.asked.release()
+        self.answers.wait()
+        return super().path(sha256)
+
+    def exists(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+
+def test_searches_answer_while_the_blob_store_hangs(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need none of it, whoever waits for covers or asks whether all is ready."""
+    cover = f"/v1/adapters/{add_cover(registry).id}/covers/0"
+    add_real_encoder(registry)
+    hanging = HangingBlobs(registry.settings.blobs)
+    with (
+        served(create_app(registry)) as (host, port),
+        ThreadPoolExecutor(MANY) as many,
+        httpx.Client(
+            base_url=f"http://{host}:{port}", timeout=60, limits=httpx.Limits(max_connections=MANY)
+        ) as client,
+    ):
+        # Which has the encoder loaded.
+        assert client.get("/v1/search?q=fox").status_code == 200
+        monkeypatch.setattr(registry, "_blobs", hanging)
+        # Some places of the pool are left to what is asked below.
+        urls = ["/readyz", *([cover] * (MANY - 10))]
+        answers = [many.submit(client.get, url) for url in urls]
+        try:
+            for _ in range(MOST_FETCHING):
+                assert hanging.asked.acquire(timeout=30)
+            for url in ("/v1/search?q=boat", "/healthz", static_url("page.css")):
+                assert client.get(url).status_code == 200
+        finally:
+            hanging.answers.set()
+        statuses = [answer.result().status_code for answer in answers]
+
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) >= MOST_FETCHING
 
 
 def test_no_place_at_the_database_is_a_503(client: TestClient, registry: Registry) -> None:

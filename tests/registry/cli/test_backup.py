@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.hashed_file import hash_file
 from registry.config import Settings
 from registry.db.dumps import count_rows
+from registry.db.postgres_programs import find_client
 from registry.errors import BackupError
 from registry.running import FILE, Identity, RunningServer, announced, find_server
 from registry.service import Registry
@@ -23,6 +24,7 @@ from registry.upkeep.backup import KeptFile, make_backup
 from registry.upkeep.restore import restore_backup
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_badly, run_well
+from tests.registry.cli.tls_door import TlsDoor
 from tests.registry.conftest import add_real_encoder
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -384,6 +386,37 @@ def test_what_is_no_whole_backup_of_a_known_version_is_refused(
         assert said in run_badly("restore", str(kept))
 
     assert "has no manifest.json" in run_badly("restore", str(tmp_path))
+
+
+def test_a_database_reached_over_tls_is_never_asked_in_the_clear(
+    indexed: Registry, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks it by default would: it knows no TLS, and takes what it is given."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with TlsDoor(database_url, tmp_path) as door:
+        monkeypatch.setenv("REGISTRY_DATABASE_URL", door.url)
+        said = run_badly("backup", str(tmp_path / "kept"))
+
+    assert "Install the client programs of PostgreSQL" in said
+    assert door.in_the_clear == 0
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_program_of_the_system_is_taken_where_ours_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older one of the system, as most have, would refuse what ours takes."""
+    of_system = tmp_path / "pg_dump"
+    of_system.write_text("")
+    of_system.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    ours = find_client("pg_dump", tls=False, major=16)
+
+    assert ours.parent.name == "bin"
+    assert ours != of_system
+    assert find_client("pg_dump", tls=True, major=16) == of_system
+    assert find_client("pg_dump", tls=False, major=99) == of_system
 
 
 def test_a_database_that_cannot_be_reached_is_one_line_that_names_it(

@@ -26,6 +26,7 @@ from registry.upkeep.checkup import (
     check_home,
     check_hubs,
     check_libraries,
+    check_pooler,
     check_room,
     check_settings,
     check_up,
@@ -252,6 +253,16 @@ def test_a_role_that_may_only_read_is_wrong(whole: Registry, engine: Engine, poo
         pytest.raises(DatabaseRightsError, match="permission denied for table tokens"),
     ):
         reading.create_token("ann", [TokenScope.READ])
+
+
+def test_a_pooler_before_the_database_is_told_of(whole: Registry) -> None:
+    """Locks of a session are not kept by one that lends its connections by the transaction."""
+    [pooled] = check_pooler(told=1_804_289_383, asked=4711)
+
+    assert pooled.level == "warning"
+    assert "see that it pools by session" in pooled.said
+    assert not list(check_pooler(told=4711, asked=4711))
+    assert not any("pooler" in finding.said for finding in check_database(whole.settings))
 
 
 def test_a_role_that_cannot_make_the_schema_is_wrong(

@@ -357,6 +357,10 @@ ANSWERS = (
         "同时上传的图片过多，请稍后再试。",
     ),
     (
+        "too many files and covers are sent at once; try again in a moment.",
+        "同时发送的文件和封面过多，请稍后再试。",
+    ),
+    (
         "too many watch what is under way at once; try again in a moment.",
         "同时查看进度的连接过多，请稍后再试。",
     ),

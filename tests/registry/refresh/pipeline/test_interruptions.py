@@ -1,4 +1,4 @@
-"""A refresh that is stopped: by a full disk, Ctrl-C, a kill, a dead database."""
+"""A refresh that is stopped: by a full disk or bucket, Ctrl-C, a kill, a dead database."""
 
 import os
 import signal
@@ -19,8 +19,11 @@ from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.models import CrawlRun
 from registry.db.session import open_database
-from registry.errors import DatabaseLostError, DiskFullError
+from registry.errors import BlobStoreError, DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.fetch import FetchStep
+from registry.shared_blobs import SharedBlobStore
 from tests.registry.refresh.pipeline.facts import (
     EVERYTHING,
     NAMES,
@@ -52,6 +55,36 @@ def test_a_full_disk_stops_the_run_with_one_line_and_the_next_one_goes_on(
 
     assert failures(list(pipeline.refresh(source))) == {}
     assert row_counts(sessions) == EVERYTHING
+
+
+def test_a_bucket_that_takes_nothing_stops_the_run_and_nothing_is_downloaded_again(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    text_encoder: TextEncoder,
+    source: ModelScopeSource,
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    """The right to write to it has lapsed, or its quota is full; what it has it still says."""
+    bucket, away = tmp_path / "bucket", tmp_path / "away"
+    bucket.mkdir()
+    blobs = SharedBlobStore(settings.blobs, bucket.as_uri())
+    pipeline = Pipeline(sessions, blobs, settings, text_encoder)
+    bucket.rename(away)
+    # Nothing is found below it, and nothing can be made.
+    bucket.symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(BlobStoreError, match="Check REGISTRY_BLOBS_URL") as caught:
+        list(pipeline.refresh(source, steps=(CrawlStep, FetchStep)))
+    run = last_run(sessions)
+    assert (run.state, run.error) == ("failed", str(caught.value))
+    assert downloads(hub)
+
+    bucket.unlink()
+    away.rename(bucket)
+    assert failures(list(pipeline.refresh(source))) == {}
+    assert row_counts(sessions) == EVERYTHING
+    assert set(Counter(downloads(hub)).values()) == {1}
 
 
 def test_an_interrupted_fetch_goes_on_where_it_stopped(
