@@ -222,9 +222,7 @@ class OwnFolders:
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""
         with one_line_errors(), self._sessions.begin() as session:
-            groups = find_copies(session)
-        there = (_named_once(group) for group in groups)
-        return [group for group in there if len(group) > 1]
+            return find_copies(session)
 
     def trash(self, adapter_ids: Sequence[int]) -> list[Path]:
         """Move adapters' files to the trash of this machine; return their folders.
@@ -252,20 +250,3 @@ class OwnFolders:
                 raise NotTrashedError(str(file.path), error.strerror or str(error)) from error
             folders.append(file.folder)
         return list(dict.fromkeys(folders))
-
-
-def _named_once(group: Sequence[Copy]) -> list[Copy]:
-    """Leave one name to each file of a group that is there.
-
-    A file is known by two where a link leads to it or to its folder: it is no copy of itself, and
-    who threw it away would have none left.
-    """
-    kept: dict[tuple[int, int], int] = {}
-    for copy in sorted(group, key=lambda copy: copy.file.path.is_symlink()):
-        try:
-            facts = copy.file.path.stat()
-        except OSError:
-            # Not mounted, or gone since it was indexed: nothing to rely on.
-            continue
-        kept.setdefault((facts.st_dev, facts.st_ino), copy.adapter_id)
-    return [copy for copy in group if copy.adapter_id in kept.values()]

@@ -411,6 +411,30 @@ def test_a_file_of_two_names_is_no_copy_of_itself(client: TestClient, folder: Pa
     assert client.get("/v1/folders/copies").json()["groups"] == []
 
 
+def test_copies_are_told_by_what_they_are_to_a_file_that_is_there(
+    client: TestClient, registry: Registry, folder: Path, tmp_path: Path
+) -> None:
+    """One on a drive that is not plugged in is nothing to keep in place of its only copy here."""
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    last = (folder / "fox.safetensors").rename(drive / "epoch10.safetensors")
+    noise = make_factors(2)
+    nearly = {name: (a, b + noise[name][1] * 0.1) for name, (a, b) in make_factors(1).items()}
+    write_adapter(folder / "epoch9.safetensors", nearly)
+    for one in (drive, folder):
+        registry.folders.refresh(one)
+    (folder / "epoch10.safetensors").write_bytes(last.read_bytes())
+    registry.folders.refresh(folder)
+    last.unlink()
+
+    [group] = client.get("/v1/folders/copies").json()["groups"]
+    page = client.get("/folders/copies?ticked=yes").text
+
+    told = [(Path(one["path"]).name, one["kind"]) for one in group]
+    assert told == [("epoch9.safetensors", "file"), ("epoch10.safetensors", "near")]
+    assert "checked" not in page
+
+
 def test_what_changed_since_it_was_indexed_is_not_thrown_away(
     client: TestClient, folder: Path
 ) -> None:
