@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crawler.peft_config import PEFT_STEM
 from crawler.records import Remembered, Stamp
 from crawler.sources.folder.names import is_stage, why_not_stored
 from crawler.sources.folder.previews import KINDS, PREVIEWS
@@ -22,7 +23,7 @@ CARD_PICTURES = "images"
 # zeros where nothing came yet. Other programs give a file its name when it is complete.
 UNFINISHED = (".aria2", ".st")
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-4"
+READER = "beside-5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,11 @@ class Tree:
     def files(self) -> dict[str, FoundFile]:
         """Return the files of weights whose names can be stored, by name."""
         found = (
-            self._find_beside(entry, directory)
+            self._find_beside(entry, directory, is_alone=len(weights) == 1)
             for directory in self.directories.values()
-            for entry in directory.entries.values()
-            if entry.path.suffix.lower() == SUFFIX and why_not_stored(entry.path) is None
+            if (weights := _weights(directory))
+            for entry in weights
+            if why_not_stored(entry.path) is None
         )
         return {file.name: file for file in found}
 
@@ -76,15 +78,19 @@ class Tree:
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _find_beside(self, entry: Entry, directory: Directory) -> FoundFile:
+    def _find_beside(self, entry: Entry, directory: Directory, *, is_alone: bool) -> FoundFile:
         stem = entry.path.name[: -len(SUFFIX)]
+        # Beside several files it is one's, and nobody knows whose: `hf download` puts a card into
+        # a folder of many. The rule is that of `read_config_beside`.
+        has_shared = is_alone or stem == PEFT_STEM
         by_suffix = ((directory.find(stem + end), read) for end, read in BY_SUFFIX.items())
-        by_name = ((self._find_shared(name, directory), read) for name, read in BY_NAME.items())
+        shared = BY_NAME if has_shared else {}
+        by_name = ((self._find_shared(name, directory), read) for name, read in shared.items())
         sidecars = tuple((e, read) for e, read in (*by_suffix, *by_name) if e is not None)
         pictures = [directory.find(stem + end) for end in PREVIEWS]
         shown = tuple({e.path: e for e in pictures if e is not None}.values())
         beside = [e.cheap for e in (*(e for e, _ in sidecars), *shown)]
-        card = self._find_shared(CARD, directory)
+        card = self._find_shared(CARD, directory) if has_shared else None
         if card is not None:
             beside += self._pictures_around(card.path.parent)
         digest = hashlib.sha256(repr((READER, beside)).encode("utf-8", "surrogateescape"))
@@ -92,11 +98,11 @@ class Tree:
         return FoundFile(self.name(entry.path), entry, sidecars, shown, stamp)
 
     def _find_shared(self, name: str, directory: Directory) -> Entry | None:
-        """Find what is about all of a folder; a stage of a run has its run's."""
+        """Find what is about a folder's adapter; a stage of a run has its run's."""
         entry = directory.find(name)
         above = self.directories.get(directory.path.parent)
         if entry is None and above is not None and is_stage(directory.path.name):
-            return above.find(name)
+            return above.find(name) if len(_weights(above)) <= 1 else None
         return entry
 
     def _pictures_around(self, folder: Path) -> list[tuple[str, int, int, int]]:
@@ -108,6 +114,10 @@ class Tree:
                 e.cheap for e in entries if e.path.suffix.lower() in KINDS
             ]
         return self._card_pictures[folder]
+
+
+def _weights(directory: Directory) -> list[Entry]:
+    return [e for e in directory.entries.values() if e.path.suffix.lower() == SUFFIX]
 
 
 def stamp_of(facts: os.stat_result, beside: str) -> Stamp:

@@ -272,6 +272,23 @@ def test_a_stage_of_a_run_has_its_runs_card(tmp_path: Path) -> None:
     assert not records["run/sub/b.safetensors"].trigger_words
 
 
+def test_a_card_and_a_config_beside_several_files_are_nobodys(tmp_path: Path) -> None:
+    """`hf download` into a folder of many leaves one adapter's there; PEFT's file has its own."""
+    for name in ("a", "b", "checkpoint-500/c"):
+        write_adapter(tmp_path / f"{name}.safetensors")
+    (tmp_path / "README.md").write_text(CARD)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "SDXL 1.0"}')
+
+    for record in list_records(tmp_path):
+        told = (record.trigger_words, record.base_model_words, record.description, record.covers)
+        assert not any(told), record.file.name
+
+    write_adapter(tmp_path / "adapter_model.safetensors")
+    words = {record.name: record.trigger_words for record in list_records(tmp_path)}
+    assert words.pop(tmp_path.name) == ("zqx style",)
+    assert not any(words.values())
+
+
 def test_pefts_config_says_the_base(tmp_path: Path) -> None:
     config = {"base_model_name_or_path": "black-forest-labs/FLUX.1-dev", "r": 4}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))

@@ -238,6 +238,22 @@ def test_a_sidecar_that_comes_later_is_read_and_the_file_not_hashed(
     assert hashed == []
 
 
+def test_a_file_that_comes_beside_another_takes_the_card_from_it(
+    tmp_path: Path, hashed: list[str]
+) -> None:
+    """It is one's, and nobody knows whose."""
+    write_adapter(tmp_path / "a.safetensors", 1)
+    (tmp_path / "README.md").write_text("---\ninstance_prompt: zqx\n---\n")
+    before = remember(tmp_path)
+    write_adapter(tmp_path / "b.safetensors", 2)
+
+    listed = list_again(tmp_path, before)
+
+    words = {one.name: one.trigger_words for one in listed if isinstance(one, AdapterRecord)}
+    assert words == {"a": (), "b": ()}
+    assert hashed == []
+
+
 def test_without_stamps_all_is_read_again(tmp_path: Path, hashed: list[str]) -> None:
     write_adapter(tmp_path / "a.safetensors", 1)
     before = {name: replace(kept, stamp=None) for name, kept in remember(tmp_path).items()}
