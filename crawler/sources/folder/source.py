@@ -170,7 +170,8 @@ class FolderSource:
                 raise SourceError(f"the picture {path.name} is larger than 32 MB")
             return path.read_bytes()
         except OSError as error:
-            raise SourceError(f"the picture {path.name}: {error.strerror or error}") from error
+            cause = error.strerror or error
+            raise SourceError(f"the picture {path.name}: {cause}", retryable=True) from error
 
     def close(self) -> None:
         """Nothing is held open."""

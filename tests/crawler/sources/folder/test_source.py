@@ -518,6 +518,20 @@ def test_pictures_are_covers_in_the_order_of_their_names(tmp_path: Path) -> None
     assert names == ["a.preview.gif", "a.webp", "a.thumb.jpg"]
 
 
+def test_a_picture_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
+    """A mount that is away for a moment must not cost a cover and its captions."""
+    write_adapter(tmp_path / "a.safetensors")
+    picture = tmp_path / "a.png"
+    picture.write_bytes(image_bytes(kind="PNG"))
+    (record,) = list_records(tmp_path)
+    picture.unlink()
+
+    with pytest.raises(SourceError, match="a.png: No such file") as caught:
+        FolderSource(tmp_path).fetch_cover(record.covers[0])
+
+    assert caught.value.retryable
+
+
 def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="outside"):
         FolderSource(tmp_path).fetch_cover(CoverRecord("file:///etc/passwd", None))
