@@ -135,7 +135,7 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
     # Those that are gone come last: what was here just now is more likely to have been moved.
     for old, kept in sorted(before.items(), key=lambda item: item[1].is_gone):
         now = found.get(old)
-        if kept.stamp and not (now and now.stamp.content == kept.stamp.content):
+        if kept.stamp and not (now and _is_still(now.stamp, kept.stamp)):
             away.setdefault(kept.stamp.content, old)
     moved: dict[str, str] = {}
     for name, file in found.items():
@@ -145,6 +145,11 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
         if known is None or known.is_gone or away[content] not in found:
             moved[name] = away.pop(content)
     return moved
+
+
+def _is_still(now: Stamp, before: Stamp) -> bool:
+    """Whether a file of the same name is the one that it was; a link to it changes a time."""
+    return now.content == before.content or now.is_file_of(before)
 
 
 def out_before_in(moved: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,7 @@ class FolderSource:
             self._limits.check_room(record.file.name, path.parent, size)
             shutil.copyfile(source, path)
             copied = HashedFile.of(path)
-            if record.stamp and stamp_of(source.stat(), "").content != record.stamp.content:
+            if record.stamp and not stamp_of(source.stat(), "").is_file_of(record.stamp):
                 raise DownloadError(
                     f"{source} has changed since it was listed; the next refresh takes it as it is"
                 )

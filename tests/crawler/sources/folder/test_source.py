@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,8 +23,9 @@ from crawler.records import (
     Remembered,
     Unchanged,
 )
-from crawler.sources.folder import FolderSource
+from crawler.sources.folder import FolderSource, walking
 from crawler.sources.folder import source as folder_source
+from crawler.sources.folder.walking import Entry
 from tests.crawler.builders import image_bytes, write_adapter
 from tests.crawler.sources.folder.builders import list_records
 
@@ -115,6 +118,31 @@ def test_what_is_as_it_was_is_neither_read_nor_hashed(tmp_path: Path, hashed: li
     before = remember(tmp_path)
 
     assert told(list_again(tmp_path, before)) == ["= a.safetensors", "= sub/b.safetensors"]
+    assert hashed == []
+
+
+def test_inodes_that_change_with_a_mount_are_no_change(
+    tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and FUSE make them up; a file that comes may have the one that another had."""
+    write_adapter(tmp_path / "a.safetensors", 1)
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.png").write_bytes(image_bytes(kind="PNG"))
+    os.utime(tmp_path / "a.safetensors", (LONG_AGO, LONG_AGO))
+    before = remember(tmp_path)
+    write_adapter(tmp_path / "b.safetensors", 2)
+    os.utime(tmp_path / "b.safetensors", (LONG_AGO, LONG_AGO))
+    shift = (tmp_path / "a.safetensors").stat().st_ino - (tmp_path / "b.safetensors").stat().st_ino
+
+    def remounted(path: Path, facts: os.stat_result) -> Entry:
+        kept = {name: getattr(facts, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns")}
+        return Entry(
+            path, cast(os.stat_result, SimpleNamespace(st_ino=facts.st_ino + shift, **kept))
+        )
+
+    monkeypatch.setattr(walking, "Entry", remounted)
+
+    assert sorted(told(list_again(tmp_path, before))) == ["= a.safetensors", "b.safetensors"]
     assert hashed == []
 
 
@@ -526,7 +554,7 @@ def test_a_picture_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> Non
     (record,) = list_records(tmp_path)
     picture.unlink()
 
-    with pytest.raises(SourceError, match="a.png: No such file") as caught:
+    with pytest.raises(SourceError, match="No such file") as caught:
         FolderSource(tmp_path).fetch_cover(record.covers[0])
 
     assert caught.value.retryable
