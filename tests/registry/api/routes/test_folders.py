@@ -165,6 +165,28 @@ def test_what_changes_in_a_watched_folder_is_indexed(
     wait(lambda: names(client) == {"fox", "owl"})
 
 
+def test_what_takes_the_place_of_a_watched_folder_is_watched(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a drive does that is mounted on it."""
+    monkeypatch.setattr(folder_keeper, "SETTLED_MILLISECONDS", 300)
+    monkeypatch.setattr(folder_keeper, "LOOK_SECONDS", 0.1)
+    client.app.state.keeper.watch()  # type: ignore[attr-defined]
+    client.post("/folders", data={"path": str(folder)})
+    settle(client, 1)
+    write_adapter(folder / "owl.safetensors", make_factors(2))
+    wait(lambda: names(client) == {"fox", "owl"})
+    drive = folder.with_name("drive")
+    drive.mkdir()
+
+    folder.rename(folder.with_name("beneath"))
+    drive.rename(folder)
+    wait(lambda: names(client) == set())
+    write_adapter(folder / "cat.safetensors", make_factors(3))
+
+    wait(lambda: names(client) == {"cat"})
+
+
 def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
     client: TestClient, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
