@@ -22,7 +22,7 @@ from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.fields import Facts
 from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
-from crawler.sources.folder.names import display_name, why_not_stored
+from crawler.sources.folder.names import display_name, run_stage, why_not_stored
 from crawler.sources.folder.previews import read_prompt
 from crawler.sources.folder.programs import read_own
 from crawler.sources.folder.sidecars import merge, read_sidecar, without_own_name
@@ -159,10 +159,12 @@ def repo_of(name: str, root: Path) -> str:
 def _name(file: FoundFile, header: Mapping[str, str], root: Path) -> str:
     title = clean_line(header.get("modelspec.title"), MAX_NAME)
     output_name = clean_line(header.get("ss_output_name"), MAX_NAME)
-    # sd-scripts makes the run's name the title where nobody gave one.
+    parts = Path(file.name[: -len(SUFFIX)]).parts
+    # sd-scripts makes the run's name the title where nobody gave one, and gives that of a run to
+    # all of its epochs.
     if title and title != output_name:
-        return title
-    return display_name((root.name, *Path(file.name[: -len(SUFFIX)]).parts), output_name)
+        return title + run_stage(parts[-1], output_name)
+    return display_name((root.name, *parts), output_name)
 
 
 def _card_pictures(facts: Facts, folder: Path, tree: Tree) -> Iterator[Picture]:

@@ -21,12 +21,21 @@ def display_name(parts: Sequence[str], output_name: str) -> str:
     """
     *folders, stem = parts
     if output_name and not is_generic(output_name):
-        return output_name + _run_stage(stem, output_name)
+        return output_name + run_stage(stem, output_name)
     if not is_generic(stem) or not folders:
         return stem
     if is_stage(folders[-1]) and len(folders) > 1:
         return f"{folders[-2]} {_stage(folders[-1])}"
     return folders[-1]
+
+
+def run_stage(stem: str, output_name: str) -> str:
+    """Return what a trainer put behind its run's name, in words; "" if that is nothing."""
+    match = RUN_STAGE.fullmatch(stem.removeprefix(output_name))
+    if match is None or not stem.startswith(output_name):
+        return ""
+    kind = "epoch" if match["epoch"] else "step"
+    return f" {kind} {int(match[kind])}"
 
 
 def is_stage(folder: str) -> bool:
@@ -62,11 +71,3 @@ def _stage(folder: str) -> str:
     assert match is not None
     kind, number = match[1].lower(), match[2]
     return f"{'epoch' if kind == 'epoch' else 'step'} {number}"
-
-
-def _run_stage(stem: str, output_name: str) -> str:
-    match = RUN_STAGE.fullmatch(stem.removeprefix(output_name))
-    if match is None or not stem.startswith(output_name):
-        return ""
-    kind = "epoch" if match["epoch"] else "step"
-    return f" {kind} {int(match[kind])}"
