@@ -21,7 +21,7 @@ from crawler.hub_text import (
 from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.fields import Facts
-from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
+from crawler.sources.folder.found import CARD_PICTURES, SUFFIX, FoundFile, Tree
 from crawler.sources.folder.names import display_name, run_stage, why_not_stored
 from crawler.sources.folder.previews import read_prompt
 from crawler.sources.folder.programs import read_own
@@ -107,6 +107,24 @@ def may_read(path: Path, root: Path, weights: Path | None = None) -> bool:
     except RuntimeError:  # a link that leads to itself, which Python 3.13 gives back as it is
         return False
     return any(real.is_relative_to(home) for home in homes)
+
+
+def may_show(picture: Path, root: Path) -> bool:
+    """Whether a cover may be read: by what `describe` lets weights have that may be its own.
+
+    Those lie beside it, or one folder up where a card's pictures are.
+    """
+    homes = [picture.parent]
+    if picture.parent.name == CARD_PICTURES:
+        homes.append(picture.parent.parent)
+    linked = (
+        path
+        for home in homes
+        if home.is_relative_to(root)
+        for path in home.iterdir()
+        if path.suffix.lower() == SUFFIX and path.is_symlink() and path.is_file()
+    )
+    return may_read(picture, root) or any(may_read(picture, root, path) for path in linked)
 
 
 def _record(

@@ -23,7 +23,7 @@ from crawler.records import (
     RemoteHeader,
     Unchanged,
 )
-from crawler.sources.folder.describing import HUB, describe, may_read, repo_of
+from crawler.sources.folder.describing import HUB, describe, may_show, repo_of
 from crawler.sources.folder.found import (
     SUFFIX,
     FoundFile,
@@ -164,7 +164,7 @@ class FolderSource:
         """
         path = Path(unquote(urlsplit(cover.url).path))
         try:
-            if not may_read(path, self._folder):
+            if not may_show(path, self._folder):
                 raise SourceError(f"the picture {path} lies outside of {self._folder}")
             if path.stat().st_size > MAX_BYTES:
                 raise SourceError(f"the picture {path.name} is larger than 32 MB")

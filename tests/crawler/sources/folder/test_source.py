@@ -353,6 +353,34 @@ def test_sidecars_beside_what_weights_are_linked_to_are_read(tmp_path: Path) -> 
     assert record.trigger_words == ("zqx",)
 
 
+def test_pictures_beside_what_weights_are_linked_to_are_covers(tmp_path: Path) -> None:
+    """Where the sidecars of such weights are read, so are their pictures; others' are not."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"
+    write_adapter(blobs / "1.safetensors")
+    (blobs / "2").write_text("---\nwidget:\n- output: {url: images/fox.png}\n---\n")
+    for seed, name in enumerate(("3", "4")):
+        (blobs / name).write_bytes(image_bytes(seed, kind="PNG"))
+    (snapshot / "images").mkdir(parents=True)
+    for name, blob in (
+        ("ink.safetensors", "1.safetensors"),
+        ("README.md", "2"),
+        ("ink.png", "3"),
+        ("images/fox.png", "4"),
+    ):
+        (snapshot / name).symlink_to(blobs / blob)
+    source = FolderSource(snapshot)
+
+    (record,) = list_records(snapshot)
+
+    pictures = [source.fetch_cover(cover) for cover in record.covers]
+    assert pictures == [image_bytes(seed, kind="PNG") for seed in (0, 1)]
+    (tmp_path / "secret.png").write_bytes(image_bytes(kind="PNG"))
+    (snapshot / "ink.png").unlink()
+    (snapshot / "ink.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(SourceError, match="outside"):
+        source.fetch_cover(record.covers[0])
+
+
 def test_a_name_that_is_not_utf8_costs_itself_only(tmp_path: Path) -> None:
     write_adapter(tmp_path / "good.safetensors", 1)
     data = (tmp_path / "good.safetensors").read_bytes()
