@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
+from crawler.sources.folder.names import why_not_stored
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, disk_errors, make_private
 from registry.config import Settings
@@ -39,7 +40,9 @@ MOST_DRAWN = 1000
 # Half a file to which nobody added for so long was left by a killed server.
 STALE_SECONDS = 86_400
 # Names that any file system takes, and that hide nothing.
-PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
+PLAIN = re.compile(r"[^./:*?\"<>|\\][^/:*?\"<>|\\]*\.safetensors", re.I)
+# What ext4, APFS and NTFS allow for a name.
+MOST_NAME_BYTES = 255
 
 
 class OwnFolders:
@@ -179,8 +182,12 @@ class OwnFolders:
             FileTakenError: its name is none for an adapter's file.
             NoRoomError, FileTooLargeError: it may not be had here.
         """
-        if PurePath(name).name != name or "\\" in name or not PLAIN.fullmatch(name):
+        if not PLAIN.fullmatch(name):
             raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
+        if why := why_not_stored(PurePath(name)):
+            raise FileTakenError(name, why)
+        if len(name.encode()) > MOST_NAME_BYTES:
+            raise FileTakenError(name, f"its name has over {MOST_NAME_BYTES} bytes; rename it")
         make_private(self.dropped)
         self._clean()
         limits = self._settings.disk_limits

@@ -22,7 +22,7 @@ from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.fields import Facts
 from crawler.sources.folder.found import CARD_PICTURES, SUFFIX, FoundFile, Tree
-from crawler.sources.folder.names import display_name, run_stage, why_not_stored
+from crawler.sources.folder.names import display_name, run_stage, shown, why_not_stored
 from crawler.sources.folder.previews import read_prompt
 from crawler.sources.folder.programs import read_own
 from crawler.sources.folder.sidecars import merge, read_sidecar, without_own_name
@@ -141,7 +141,8 @@ def _record(
         hub=HUB,
         repo=repo_of(file.name, root),
         version="",
-        name=first(facts.name, _name(file, header, root)),
+        # What cannot be seen is no name, and is written out where there is nothing else.
+        name=first(facts.name, _name(file, header, root), shown(file.entry.path.stem)),
         author=first(facts.author, said("author")),
         description=facts.description or clean_text(said("description"), MAX_DESCRIPTION),
         trigger_words=facts.trigger_words or split_phrases(said("trigger_phrase")),

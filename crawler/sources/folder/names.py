@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 from crawler.file_names import is_generic
 from crawler.foreign_text import one_line
@@ -12,6 +12,10 @@ STAGE = re.compile(r"(checkpoint|step|epoch)[-_ ]?0*(\d+)", re.IGNORECASE)
 # What trainers put behind a run's name. sd-scripts and musubi-tuner: `run-000004` is an epoch,
 # `run-step00000500` a step; ai-toolkit: `run_000000500` is a step.
 RUN_STAGE = re.compile(r"-(?P<epoch>\d+)|(?:-step(?=\d)|_(?=\d{9}$))(?P<step>\d+)")
+
+# Control characters (C0, C1), what breaks a line, and what turns the direction of writing. All
+# else is in names that people give: Chinese spaces, what joins an emoji, emoji to come.
+ACTS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def display_name(parts: Sequence[str], output_name: str) -> str:
@@ -48,15 +52,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def why_not_stored(path: Path) -> str | None:
+def why_not_stored(path: PurePath) -> str | None:
     """Say why a file of this path is not taken, None if it is: file systems take any bytes."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return "its path is not UTF-8 and cannot be stored; rename it"
-    if not str(path).isprintable():
+    if ACTS.search(str(path)):
         # Shown as it is it would act on a terminal; cleaned it would name another file.
-        return "its path holds invisible or control characters; rename it"
+        return "its path holds control characters; rename it"
     return None
 
 

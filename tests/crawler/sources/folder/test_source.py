@@ -400,7 +400,12 @@ def test_a_name_that_is_not_utf8_costs_itself_only(tmp_path: Path) -> None:
     assert told(listed)[-1] == "good.safetensors"
 
 
-@pytest.mark.parametrize("name", ["a:b\\c", "x" * 240, "\u732b " * 20, "a#b?c%20"])
+@pytest.mark.parametrize(
+    "name",
+    ["a:b\\c", "x" * 240, "\u732b " * 20, "a#b?c%20",
+     # Of input methods and of phones: spaces that do not print, joined, private and coming emoji.
+     "\u732b\u3000\u72d0", "a\u00a0b", "\U0001f469\u200d\U0001f3a8", "\ue000", "\U0001fae9"],
+)  # fmt: skip
 def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     write_adapter(folder / f"{name}.safetensors")
@@ -410,6 +415,8 @@ def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name:
 
     path = source.download(record, tmp_path / "out").path
 
+    assert record.name.isprintable()
+    assert record.name
     assert path.read_bytes() == (folder / f"{name}.safetensors").read_bytes()
     assert source.fetch_cover(record.covers[0]) == image_bytes(kind="PNG")
 
@@ -598,7 +605,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         list(FolderSource(tmp_path / "nowhere").list_adapters())
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb"])
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb", "a\u2028b"])
 def test_a_file_name_that_acts_on_a_terminal_is_refused_by_itself(
     tmp_path: Path, name: str
 ) -> None:

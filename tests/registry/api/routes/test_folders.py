@@ -257,6 +257,23 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     assert (kept / "ink.safetensors").read_bytes() == one
 
 
+def test_a_name_of_signs_that_do_not_print_is_taken_as_it_is(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """Chinese spaces and joined emoji are in names that people give."""
+    name, fox = "猫\u3000👩\u200d🎨.safetensors", (folder / "fox.safetensors").read_bytes()
+
+    sent = client.post("/v1/folders/files", params={"name": name}, content=fox)
+
+    assert sent.status_code == 202, sent.text
+    assert [path.name for path in registry.folders.dropped.iterdir()] == [name]
+    other = folder.rename(folder.with_name("我的\u3000文件"))
+    client.post("/v1/folders", json={"path": str(other)})
+    settle(client, 2)
+    # Its buttons name the folder that it is.
+    assert client.get("/folders").text.count(f'name="path" value="{other}"') == 2
+
+
 def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
     client: TestClient, registry: Registry, folder: Path
 ) -> None:
@@ -277,7 +294,9 @@ def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
 @pytest.mark.parametrize(
     "name",
     ["../ink.safetensors", "a/b.safetensors", "a\\b.safetensors", ".safetensors", "ink.ckpt",
-     "a\nb.safetensors", "C:ink.safetensors"],
+     "a\nb.safetensors", "C:ink.safetensors", "a\u202eb.safetensors",
+     # More bytes than a file system takes, if not more letters.
+     f"{'猫' * 90}.safetensors"],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_are_not_taken(
     client: TestClient, registry: Registry, name: str
