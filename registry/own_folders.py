@@ -88,16 +88,18 @@ class OwnFolders:
                 one that is watched.
         """
         # As a desktop copies it.
-        folder = Path(path.strip().strip("\"'")).expanduser()
-        if not folder.is_absolute():
-            raise NoFolderError(path, "write the whole path, from its root on")
+        folder = Path(path.strip().strip("\"'"))
         try:
+            folder = folder.expanduser()
+            if not folder.is_absolute():
+                raise NoFolderError(path, "write the whole path, from its root on")
             folder = folder.resolve()
             next(folder.iterdir(), None)
         except OSError as error:
             raise NoFolderError(path, (error.strerror or str(error)).lower()) from error
-        except ValueError as error:
-            raise NoFolderError(path, str(error)) from error
+        except (ValueError, RuntimeError) as error:
+            # Nobody has the home that is meant, or a link leads to itself.
+            raise NoFolderError(path, str(error).rstrip(".")) from error
         home = self._settings.home.resolve()
         is_own = home in folder.parents or folder in (home, *home.parents)
         if is_own and folder != self.dropped.resolve():

@@ -215,6 +215,7 @@ def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
         ("relative", "the whole path"),
         ("/there/is/none", "no such file"),
         ("/", "this registry's own files"),
+        ("~nobody-of-this-name", "home directory"),
     ],
 )
 def test_what_is_no_folder_to_watch_is_refused(
