@@ -108,6 +108,8 @@ class Refusal:
     again_from: datetime | None = None
     # Whether it was read, and has no adapter: what was listed of it before is gone.
     is_empty: bool = False
+    # Whether `repo` may be a folder, so that nothing is known of the adapters in it.
+    is_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,9 @@ class FolderSource:
         for path, problem in unreadable(tree):
             if path == self._folder:
                 raise FolderError(self._folder, problem)
-            yield Refusal(HUB, shown(repo_of(tree.name(path), self._folder)), problem)
+            repo = shown(repo_of(tree.name(path), self._folder))
+            # A link that leads to nothing, or what is not mounted, may be a folder.
+            yield Refusal(HUB, repo, problem, is_folder=path.suffix.lower() != SUFFIX)
         for path in find_pickles(tree):
             reason = self._explain(path) or BY_ANOTHER_NAME
             yield Refusal(HUB, shown(f"{self._folder.name}/{tree.name(path)}"), reason)
