@@ -69,11 +69,12 @@ class Tree:
         directory = self.directories.get(path.parent)
         return directory.find(path.name) if directory else None
 
-    def find_unfinished(self, file: FoundFile) -> str:
-        """Return the name of what says that a file is still being downloaded; "" if it is not."""
+    def why_unfinished(self, file: FoundFile) -> str:
+        """Say why a file is still being downloaded; "" if it is not."""
         directory, name = self.directories[file.entry.path.parent], file.entry.path.name
         beside = (directory.find(name + end) for end in UNFINISHED)
-        return next((entry.path.name for entry in beside if entry), "")
+        reasons = (f"is still being downloaded: {e.path.name} lies beside it" for e in beside if e)
+        return next(reasons, "")
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

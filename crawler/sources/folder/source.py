@@ -188,11 +188,8 @@ class FolderSource:
 
     def _compare(self, tree: Tree, before: Mapping[str, Remembered]) -> Iterator[Listed]:
         found = tree.files()
-        coming = {
-            name: beside for name, file in found.items() if (beside := tree.find_unfinished(file))
-        }
-        for name, beside in coming.items():
-            reason = f"is still being downloaded: {beside} lies beside it"
+        coming = {name: why for name, file in found.items() if (why := tree.why_unfinished(file))}
+        for name, reason in coming.items():
             yield Refusal(HUB, repo_of(found.pop(name).name, self._folder), reason)
         moved = find_moved(found, before)
         for name, old in out_before_in(moved):
