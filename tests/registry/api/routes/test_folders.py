@@ -17,6 +17,7 @@ from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
 from registry.own_folders import OwnFolders
+from registry.refresh import pipeline
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
@@ -97,6 +98,25 @@ def test_what_an_earlier_refresh_refused_is_still_told(client: TestClient, folde
     assert problem["message"].startswith("refused: is no adapter but a whole model")
     page = client.get("/folders", headers={"Accept-Language": "zh-CN"}).text
     assert "已拒绝：不是适配器，而是完整模型" in page
+
+
+def test_of_many_that_were_not_taken_the_first_are_told_and_all_counted(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_folders, "MOST_REFUSED", 1)
+    monkeypatch.setattr(pipeline, "MOST_PROBLEMS", 1)
+    for seed in range(4):
+        whole_model = {"first_stage_model.encoder.conv_in.weight": torch.full((4, 3, 3, 3), seed)}
+        write_tensors(folder / f"merged{seed}.safetensors", whole_model, {})
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 1)
+
+    [one] = folders_of(client)
+    page = client.get("/folders").text
+
+    assert len(one["problems"]) <= 2
+    assert one["problem_count"] == 4
+    assert f"(the first {len(one['problems'])} of 4)" in page
 
 
 def test_a_folder_that_was_only_refreshed_can_be_watched(
