@@ -105,7 +105,7 @@ def _named_once(rows: Sequence[Any]) -> list[Any]:
 
 
 def _path(row: Any) -> Path:
-    return Path(row.endpoint) / row.file_name
+    return Path(row.endpoint, row.file_name)
 
 
 def _group(files: Sequence[File]) -> list[list[int]]:
