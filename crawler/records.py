@@ -1,7 +1,7 @@
 """What a hub says about an adapter: the types that the crawler hands on."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -41,7 +41,9 @@ class Stamp:
     size: int
     mtime_ns: int
     ctime_ns: int
-    inode: int
+    # Tells a file that was renamed. FAT and file systems of programs (FUSE) make it up anew
+    # whenever they are mounted, so under the same name it says nothing.
+    inode: int = field(compare=False)
     # The same of the sidecars and pictures that belong to it, as a hash; "" reads them again.
     beside: str
 
@@ -52,7 +54,8 @@ class Stamp:
 
     def is_file_of(self, other: "Stamp") -> bool:
         """Whether nothing happened to the file, whatever happened beside it."""
-        return (self.content, self.ctime_ns) == (other.content, other.ctime_ns)
+        ours = self.size, self.mtime_ns, self.ctime_ns
+        return ours == (other.size, other.mtime_ns, other.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Refusal:
     again_from: datetime | None = None
     # Whether it was read, and has no adapter: what was listed of it before is gone.
     is_empty: bool = False
+    # Whether `repo` may be a folder, so that nothing is known of the adapters in it.
+    is_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
+from crawler.sources.folder.names import why_not_stored
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, disk_errors, make_private
 from registry.config import Settings
@@ -39,7 +40,9 @@ MOST_DRAWN = 1000
 # Half a file to which nobody added for so long was left by a killed server.
 STALE_SECONDS = 86_400
 # Names that any file system takes, and that hide nothing.
-PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
+PLAIN = re.compile(r"[^./:*?\"<>|\\][^/:*?\"<>|\\]*\.safetensors", re.I)
+# What ext4, APFS and NTFS allow for a name.
+MOST_NAME_BYTES = 255
 
 
 class OwnFolders:
@@ -85,16 +88,18 @@ class OwnFolders:
                 one that is watched.
         """
         # As a desktop copies it.
-        folder = Path(path.strip().strip("\"'")).expanduser()
-        if not folder.is_absolute():
-            raise NoFolderError(path, "write the whole path, from its root on")
+        folder = Path(path.strip().strip("\"'"))
         try:
+            folder = folder.expanduser()
+            if not folder.is_absolute():
+                raise NoFolderError(path, "write the whole path, from its root on")
             folder = folder.resolve()
             next(folder.iterdir(), None)
         except OSError as error:
             raise NoFolderError(path, (error.strerror or str(error)).lower()) from error
-        except ValueError as error:
-            raise NoFolderError(path, str(error)) from error
+        except (ValueError, RuntimeError) as error:
+            # Nobody has the home that is meant, or a link leads to itself.
+            raise NoFolderError(path, str(error).rstrip(".")) from error
         home = self._settings.home.resolve()
         is_own = home in folder.parents or folder in (home, *home.parents)
         if is_own and folder != self.dropped.resolve():
@@ -179,8 +184,12 @@ class OwnFolders:
             FileTakenError: its name is none for an adapter's file.
             NoRoomError, FileTooLargeError: it may not be had here.
         """
-        if PurePath(name).name != name or "\\" in name or not PLAIN.fullmatch(name):
+        if not PLAIN.fullmatch(name):
             raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
+        if why := why_not_stored(PurePath(name)):
+            raise FileTakenError(name, why)
+        if len(name.encode()) > MOST_NAME_BYTES:
+            raise FileTakenError(name, f"its name has over {MOST_NAME_BYTES} bytes; rename it")
         make_private(self.dropped)
         self._clean()
         limits = self._settings.disk_limits
@@ -222,9 +231,7 @@ class OwnFolders:
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""
         with one_line_errors(), self._sessions.begin() as session:
-            groups = find_copies(session)
-        there = (_named_once(group) for group in groups)
-        return [group for group in there if len(group) > 1]
+            return find_copies(session)
 
     def trash(self, adapter_ids: Sequence[int]) -> list[Path]:
         """Move adapters' files to the trash of this machine; return their folders.
@@ -252,20 +259,3 @@ class OwnFolders:
                 raise NotTrashedError(str(file.path), error.strerror or str(error)) from error
             folders.append(file.folder)
         return list(dict.fromkeys(folders))
-
-
-def _named_once(group: Sequence[Copy]) -> list[Copy]:
-    """Leave one name to each file of a group that is there.
-
-    A file is known by two where a link leads to it or to its folder: it is no copy of itself, and
-    who threw it away would have none left.
-    """
-    kept: dict[tuple[int, int], int] = {}
-    for copy in sorted(group, key=lambda copy: copy.file.path.is_symlink()):
-        try:
-            facts = copy.file.path.stat()
-        except OSError:
-            # Not mounted, or gone since it was indexed: nothing to rely on.
-            continue
-        kept.setdefault((facts.st_dev, facts.st_ino), copy.adapter_id)
-    return [copy for copy in group if copy.adapter_id in kept.values()]

@@ -1,16 +1,17 @@
 """One's own folders while a server runs: refreshed when asked, and when they change."""
 
 import logging
+import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
 from watchfiles import Change, watch
 
-from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from crawler.sources.folder import is_hidden
 from registry.api.errors import log_hidden
@@ -161,14 +162,24 @@ class FolderKeeper:
                     if self._there() != folders:
                         break
             now = self._there()
-            for folder in now:
-                if folder not in folders:
+            for folder, place in now.items():
+                if place != folders.get(folder):
                     self.ask(folder)
             folders = now
 
-    def _there(self) -> list[Path]:
-        # One that cannot even be looked at keeps nobody from the others.
-        return [folder for folder in self._registry.folders.paths() if is_folder(folder)]
+    def _there(self) -> dict[Path, tuple[int, int]]:
+        """Return the folders that there are, and what each of them is by now.
+
+        What is mounted on a folder, or takes its name, is another: nobody watches it yet.
+        """
+        there = {}
+        for folder in self._registry.folders.paths():
+            # One that cannot even be looked at keeps nobody from the others.
+            with suppress(OSError):
+                facts = folder.stat()
+                if stat.S_ISDIR(facts.st_mode):
+                    there[folder] = facts.st_dev, facts.st_ino
+        return there
 
 
 class Changing:

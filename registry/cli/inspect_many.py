@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from crawler.disk import is_folder
-from crawler.errors import AutoLoraError
-from crawler.sources.folder.found import SUFFIX, Tree
+from crawler.errors import AutoLoraError, SourceError
+from crawler.sources.folder.found import SUFFIX, Tree, unreadable
 from crawler.sources.folder.names import shown
 from crawler.sources.folder.pickles import find_pickles
 from encoder.errors import LoraFileError
@@ -41,24 +41,25 @@ def inspect_many(given: Sequence[str], inspect: Callable[[str], Report], as_json
         raise typer.Exit(1)
 
 
-def _expand(given: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield names for people and where the files are; in a folder, names are paths from there."""
+def _expand(given: Sequence[str]) -> Iterator[tuple[str, str | AutoLoraError]]:
+    """Yield names for people and where the files are, or why `refresh` does not take them.
+
+    In a folder, names are paths from there.
+    """
     for name in given:
         if not is_folder(Path(name)):
             yield shown(name), name
             continue
         tree = Tree.of(Path(name))
-        found = [
-            entry.path
-            for directory in tree.directories.values()
-            for entry in directory.entries.values()
-            if entry.path.suffix.lower() == SUFFIX
-        ]
-        for path in sorted([*found, *find_pickles(tree)]):
-            yield shown(tree.name(path)), str(path)
+        files = [(file.entry.path, tree.why_unfinished(file)) for file in tree.files().values()]
+        pickles = [(path, "") for path in find_pickles(tree)]
+        for path, why in sorted([*files, *pickles, *unreadable(tree)]):
+            yield shown(tree.name(path)), SourceError(why) if why else str(path)
 
 
-def _look_at(file: str, inspect: Callable[[str], Report]) -> Report | AutoLoraError:
+def _look_at(file: str | AutoLoraError, inspect: Callable[[str], Report]) -> Report | AutoLoraError:
+    if isinstance(file, AutoLoraError):
+        return file
     try:
         return inspect(file)
     except AutoLoraError as error:

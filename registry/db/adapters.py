@@ -11,7 +11,6 @@ from sqlalchemy import (
     any_,
     func,
     literal,
-    or_,
     select,
     tuple_,
     update,
@@ -125,12 +124,16 @@ def _facts(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in ("downloads", "stamp")}
 
 
-def mark_seen(session: Session, origin: Origin, repo: str, run_id: int) -> None:
+def mark_seen(
+    session: Session, origin: Origin, repo: str, run_id: int, *, is_folder: bool = False
+) -> None:
     """Note that an endpoint still lists a repository, although it could not be read today.
 
-    Or a folder with repositories in it.
+    Or, where it may be a folder, all repositories in it.
     """
-    of_repo = or_(Adapter.repo == repo, Adapter.repo.startswith(f"{repo}/", autoescape=True))
+    of_repo = Adapter.repo == repo
+    if is_folder:
+        of_repo |= Adapter.repo.startswith(f"{repo}/", autoescape=True)
     session.execute(
         update(Adapter)
         .where(*of_origin(origin), of_repo)

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -35,7 +35,8 @@ class OwnFolder(Base):
 class FolderFacts:
     """A folder as people see it. `adapters` can be found; `report` is of its last refresh.
 
-    `refused` says of its files why they cannot be, whichever refresh found that out.
+    `refused` says of its files why they cannot be, whichever refresh found that out: of the first
+    of `refused_count`.
     """
 
     path: str
@@ -48,6 +49,7 @@ class FolderFacts:
     finished_at: datetime | None
     report: dict[str, Any]
     refused: dict[str, str]
+    refused_count: int
 
 
 def add_folder(session: Session, path: str) -> None:
@@ -115,18 +117,21 @@ def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
         finished_at=None if run is None else run.finished_at,
         report={} if run is None else run.counts,
         refused=_refused(session, origin),
+        refused_count=session.scalar(select(func.count()).where(*_are_refused(origin))) or 0,
     )
 
 
 def _refused(session: Session, origin: Origin) -> dict[str, str]:
-    """Return why files of an origin are refused, by what their adapters are called in reports.
+    """Return why files of an origin are refused, by what their adapters are called in reports."""
+    query = select(Adapter.repo, Adapter.version, Adapter.refusal).where(*_are_refused(origin))
+    rows = session.execute(query.order_by(Adapter.id).limit(MOST_REFUSED))
+    return {label(repo, version): refusal or "" for repo, version, refusal in rows}
 
-    Not those that a person took out, who knows why.
-    """
-    query = select(Adapter.repo, Adapter.version, Adapter.refusal).where(
+
+def _are_refused(origin: Origin) -> tuple[ColumnElement[bool], ...]:
+    """Not those that a person took out, who knows why."""
+    return (
         *of_origin(origin),
         Adapter.state == "refused",
         Adapter.refused_by.is_distinct_from(PERSON),
     )
-    rows = session.execute(query.order_by(Adapter.id).limit(MOST_REFUSED))
-    return {label(repo, version): refusal or "" for repo, version, refusal in rows}

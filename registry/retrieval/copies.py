@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -58,13 +59,15 @@ def own_files(session: Session, adapter_ids: Collection[int]) -> dict[int, OwnFi
 
 
 def find_copies(session: Session) -> list[list[Copy]]:
-    """Return groups of two files and more, the largest saving first."""
+    """Return groups of two files and more that are there, the largest saving first."""
     rows = session.execute(
         select(Adapter.id, Adapter.name, Adapter.endpoint, Adapter.file_name, File)
         .join(File, File.sha256 == Adapter.file_sha256)
         .where(Adapter.hub == FOLDER, Adapter.state == "ready")
         .order_by(Adapter.id)
     ).all()
+    # Before they are judged: what a copy is to a file that is not shown says nothing of the others.
+    rows = _named_once(rows)
     groups = _group([row.File for row in rows])
     found = []
     for members in groups:
@@ -75,12 +78,34 @@ def find_copies(session: Session) -> list[list[Copy]]:
             if verdict is None:
                 # Like another of the group, and not like the first.
                 continue
-            folder = Path(row.endpoint)
-            file = OwnFile(folder, folder / row.file_name, row.File.sha256)
+            file = OwnFile(Path(row.endpoint), _path(row), row.File.sha256)
             copies.append(Copy(row.id, row.name, file, row.File.size, *verdict))
         if len(copies) > 1:
             found.append(copies)
     return sorted(found, key=lambda copies: -sum(copy.size for copy in copies[1:]))
+
+
+def _named_once(rows: Sequence[Any]) -> list[Any]:
+    """Leave one name to each file that is there.
+
+    A file is known by two where a link leads to it or to its folder: it is no copy of itself, and
+    who threw it away would have none left.
+    """
+    names: dict[tuple[int, int], list[tuple[bool, Any]]] = defaultdict(list)
+    for row in rows:
+        path = _path(row)
+        try:
+            facts, is_link = path.stat(), path.is_symlink()
+        except OSError:
+            # Not mounted, or gone since it was indexed: nothing to rely on.
+            continue
+        names[facts.st_dev, facts.st_ino].append((is_link, row))
+    kept = (min(known, key=lambda name: name[0])[1] for known in names.values())
+    return sorted(kept, key=lambda row: row.id)
+
+
+def _path(row: Any) -> Path:
+    return Path(row.endpoint, row.file_name)
 
 
 def _group(files: Sequence[File]) -> list[list[int]]:

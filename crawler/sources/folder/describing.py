@@ -21,8 +21,8 @@ from crawler.hub_text import (
 from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.fields import Facts
-from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
-from crawler.sources.folder.names import display_name, why_not_stored
+from crawler.sources.folder.found import CARD_PICTURES, SUFFIX, FoundFile, Tree
+from crawler.sources.folder.names import display_name, run_stage, shown, why_not_stored
 from crawler.sources.folder.previews import read_prompt
 from crawler.sources.folder.programs import read_own
 from crawler.sources.folder.sidecars import merge, read_sidecar, without_own_name
@@ -109,6 +109,24 @@ def may_read(path: Path, root: Path, weights: Path | None = None) -> bool:
     return any(real.is_relative_to(home) for home in homes)
 
 
+def may_show(picture: Path, root: Path) -> bool:
+    """Whether a cover may be read: by what `describe` lets weights have that may be its own.
+
+    Those lie beside it, or one folder up where a card's pictures are.
+    """
+    homes = [picture.parent]
+    if picture.parent.name == CARD_PICTURES:
+        homes.append(picture.parent.parent)
+    linked = (
+        path
+        for home in homes
+        if home.is_relative_to(root)
+        for path in home.iterdir()
+        if path.suffix.lower() == SUFFIX and path.is_symlink() and path.is_file()
+    )
+    return may_read(picture, root) or any(may_read(picture, root, path) for path in linked)
+
+
 def _record(
     file: FoundFile, sha256: str | None, facts: Facts, header: Mapping[str, str], root: Path
 ) -> AdapterRecord:
@@ -123,7 +141,8 @@ def _record(
         hub=HUB,
         repo=repo_of(file.name, root),
         version="",
-        name=first(facts.name, _name(file, header, root)),
+        # What cannot be seen is no name, and is written out where there is nothing else.
+        name=first(facts.name, _name(file, header, root), shown(file.entry.path.stem)),
         author=first(facts.author, said("author")),
         description=facts.description or clean_text(said("description"), MAX_DESCRIPTION),
         trigger_words=facts.trigger_words or split_phrases(said("trigger_phrase")),
@@ -159,10 +178,12 @@ def repo_of(name: str, root: Path) -> str:
 def _name(file: FoundFile, header: Mapping[str, str], root: Path) -> str:
     title = clean_line(header.get("modelspec.title"), MAX_NAME)
     output_name = clean_line(header.get("ss_output_name"), MAX_NAME)
-    # sd-scripts makes the run's name the title where nobody gave one.
+    parts = Path(file.name[: -len(SUFFIX)]).parts
+    # sd-scripts makes the run's name the title where nobody gave one, and gives that of a run to
+    # all of its epochs.
     if title and title != output_name:
-        return title
-    return display_name((root.name, *Path(file.name[: -len(SUFFIX)]).parts), output_name)
+        return title + run_stage(parts[-1], output_name)
+    return display_name((root.name, *parts), output_name)
 
 
 def _card_pictures(facts: Facts, folder: Path, tree: Tree) -> Iterator[Picture]:

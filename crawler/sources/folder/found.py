@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crawler.peft_config import PEFT_STEM
 from crawler.records import Remembered, Stamp
 from crawler.sources.folder.names import is_stage, why_not_stored
 from crawler.sources.folder.previews import KINDS, PREVIEWS
@@ -22,7 +23,7 @@ CARD_PICTURES = "images"
 # zeros where nothing came yet. Other programs give a file its name when it is complete.
 UNFINISHED = (".aria2", ".st")
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-4"
+READER = "beside-5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,11 @@ class Tree:
     def files(self) -> dict[str, FoundFile]:
         """Return the files of weights whose names can be stored, by name."""
         found = (
-            self._find_beside(entry, directory)
+            self._find_beside(entry, directory, is_alone=len(weights) == 1)
             for directory in self.directories.values()
-            for entry in directory.entries.values()
-            if entry.path.suffix.lower() == SUFFIX and why_not_stored(entry.path) is None
+            if (weights := _weights(directory))
+            for entry in weights
+            if why_not_stored(entry.path) is None
         )
         return {file.name: file for file in found}
 
@@ -67,24 +69,29 @@ class Tree:
         directory = self.directories.get(path.parent)
         return directory.find(path.name) if directory else None
 
-    def find_unfinished(self, file: FoundFile) -> str:
-        """Return the name of what says that a file is still being downloaded; "" if it is not."""
+    def why_unfinished(self, file: FoundFile) -> str:
+        """Say why a file is still being downloaded; "" if it is not."""
         directory, name = self.directories[file.entry.path.parent], file.entry.path.name
         beside = (directory.find(name + end) for end in UNFINISHED)
-        return next((entry.path.name for entry in beside if entry), "")
+        reasons = (f"is still being downloaded: {e.path.name} lies beside it" for e in beside if e)
+        return next(reasons, "")
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _find_beside(self, entry: Entry, directory: Directory) -> FoundFile:
+    def _find_beside(self, entry: Entry, directory: Directory, *, is_alone: bool) -> FoundFile:
         stem = entry.path.name[: -len(SUFFIX)]
+        # Beside several files it is one's, and nobody knows whose: `hf download` puts a card into
+        # a folder of many. The rule is that of `read_config_beside`.
+        has_shared = is_alone or stem == PEFT_STEM
         by_suffix = ((directory.find(stem + end), read) for end, read in BY_SUFFIX.items())
-        by_name = ((self._find_shared(name, directory), read) for name, read in BY_NAME.items())
+        shared = BY_NAME if has_shared else {}
+        by_name = ((self._find_shared(name, directory), read) for name, read in shared.items())
         sidecars = tuple((e, read) for e, read in (*by_suffix, *by_name) if e is not None)
         pictures = [directory.find(stem + end) for end in PREVIEWS]
         shown = tuple({e.path: e for e in pictures if e is not None}.values())
         beside = [e.cheap for e in (*(e for e, _ in sidecars), *shown)]
-        card = self._find_shared(CARD, directory)
+        card = self._find_shared(CARD, directory) if has_shared else None
         if card is not None:
             beside += self._pictures_around(card.path.parent)
         digest = hashlib.sha256(repr((READER, beside)).encode("utf-8", "surrogateescape"))
@@ -92,11 +99,11 @@ class Tree:
         return FoundFile(self.name(entry.path), entry, sidecars, shown, stamp)
 
     def _find_shared(self, name: str, directory: Directory) -> Entry | None:
-        """Find what is about all of a folder; a stage of a run has its run's."""
+        """Find what is about a folder's adapter; a stage of a run has its run's."""
         entry = directory.find(name)
         above = self.directories.get(directory.path.parent)
         if entry is None and above is not None and is_stage(directory.path.name):
-            return above.find(name)
+            return above.find(name) if len(_weights(above)) <= 1 else None
         return entry
 
     def _pictures_around(self, folder: Path) -> list[tuple[str, int, int, int]]:
@@ -108,6 +115,10 @@ class Tree:
                 e.cheap for e in entries if e.path.suffix.lower() in KINDS
             ]
         return self._card_pictures[folder]
+
+
+def _weights(directory: Directory) -> list[Entry]:
+    return [e for e in directory.entries.values() if e.path.suffix.lower() == SUFFIX]
 
 
 def stamp_of(facts: os.stat_result, beside: str) -> Stamp:
@@ -125,7 +136,7 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
     # Those that are gone come last: what was here just now is more likely to have been moved.
     for old, kept in sorted(before.items(), key=lambda item: item[1].is_gone):
         now = found.get(old)
-        if kept.stamp and not (now and now.stamp.content == kept.stamp.content):
+        if kept.stamp and not (now and _is_still(now.stamp, kept.stamp)):
             away.setdefault(kept.stamp.content, old)
     moved: dict[str, str] = {}
     for name, file in found.items():
@@ -135,6 +146,11 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
         if known is None or known.is_gone or away[content] not in found:
             moved[name] = away.pop(content)
     return moved
+
+
+def _is_still(now: Stamp, before: Stamp) -> bool:
+    """Whether a file of the same name is the one that it was; a link to it changes a time."""
+    return now.content == before.content or now.is_file_of(before)
 
 
 def out_before_in(moved: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -57,7 +57,7 @@ def read_civitai(sheet: Sheet) -> Facts:
 
     - [1] https://github.com/civitai/civitai/wiki/REST-API-Reference
     """
-    return _civitai_version(sheet.fields())
+    return _civitai_version(sheet.fields(), sheet.stem)
 
 
 def read_lora_manager(sheet: Sheet) -> Facts:
@@ -66,13 +66,14 @@ def read_lora_manager(sheet: Sheet) -> Facts:
     - [1] https://github.com/willmiao/ComfyUI-Lora-Manager, py/utils/models.py
     """
     fields = sheet.fields()
-    version = _civitai_version(fields.below("civitai"))
+    answer = fields.below("civitai")
+    version = _civitai_version(answer, sheet.stem)
     tips = read_json(fields.text("usage_tips"))
     advice = Fields(tips if isinstance(tips, dict) else {}, sheet.complaints)
     notes = [plain_text(fields.text("modelDescription")), fields.text("notes")]
     bases = (fields.text("base_model"), *version.base_models)
     return Facts(
-        name=fields.text("model_name") or version.name,
+        name=_name_version(fields.text("model_name"), answer, sheet.stem) or version.name,
         author=version.author,
         description="\n".join(filter(None, notes)) or version.description,
         trigger_words=split_phrases(fields.words("trainedWords")) or version.trigger_words,
@@ -97,11 +98,12 @@ def read_civitai_model(sheet: Sheet) -> Facts:
     own = [version for version in versions if _has_file(version, sheet.stem)]
     if not own and len(versions) == 1:
         own = versions
-    version = _civitai_version(own[0]) if own else Facts()
+    version = _civitai_version(own[0], sheet.stem) if own else Facts()
+    name = fields.text("name")
     notes = [plain_text(fields.text("description")), version.description]
     return replace(
         version,
-        name=fields.text("name"),
+        name=_name_version(name, own[0], sheet.stem) if own and len(versions) > 1 else name,
         author=fields.below("creator").text("username"),
         description="\n".join(filter(None, notes)),
         tags=clean_words(fields.words("tags")),
@@ -124,9 +126,10 @@ def read_stability_matrix(sheet: Sheet) -> Facts:
     - [1] https://github.com/LykosAI/StabilityMatrix, Models/ConnectedModelInfo.cs
     """
     fields = sheet.fields()
+    model = fields.text("ModelName")
     notes = [fields.text("ModelDescription"), fields.text("VersionDescription")]
     return Facts(
-        name=fields.text("UserTitle") or fields.text("ModelName"),
+        name=fields.text("UserTitle") or _with_version(model, fields.text("VersionName")),
         author=fields.text("AuthorUsername"),
         description="\n".join(filter(None, map(plain_text, notes))),
         trigger_words=split_phrases(fields.words("TrainedWords")),
@@ -163,7 +166,7 @@ def read_rgthree(sheet: Sheet) -> Facts:
     - [1] https://github.com/rgthree/rgthree-comfy, py/server/utils_info.py
     """
     fields = sheet.fields()
-    version = _civitai_version(fields.below("raw").below("civitai"))
+    version = _civitai_version(fields.below("raw").below("civitai"), sheet.stem)
     words = [
         word.text("word")
         for word in fields.items("trainedWords")
@@ -180,7 +183,23 @@ def read_rgthree(sheet: Sheet) -> Facts:
     )
 
 
-def _civitai_version(fields: Fields) -> Facts:
+def _name_version(model: str, version: Fields, stem: str) -> str:
+    """Name a version of a model, and of several files one, as Civitai's crawl does."""
+    name = _with_version(model, version.text("name"))
+    files = [file for file in version.items("files") if _is_weights(file)]
+    return f"{name}: {stem}" if name and len(files) > 1 else name
+
+
+def _with_version(model: str, version: str) -> str:
+    # How many versions there are is mostly not said: without its own, all would have one name.
+    return f"{model} ({version})" if model and version else model
+
+
+def _is_weights(file: Fields) -> bool:
+    return file.text("name").lower().endswith(".safetensors")
+
+
+def _civitai_version(fields: Fields, stem: str) -> Facts:
     if fields.flag("skeleton_file"):
         # Civitai Helper made it up of the file's header: Civitai does not know the file.
         return Facts()
@@ -189,7 +208,7 @@ def _civitai_version(fields: Fields) -> Facts:
     # Programs that fetch this fetch the first image as well, as the preview.
     prompts = [image.below("meta").text("prompt") for image in fields.items("images")]
     return Facts(
-        name=model.text("name"),
+        name=_name_version(model.text("name"), fields, stem),
         author=fields.below("creator").text("username") or model.below("creator").text("username"),
         description="\n".join(filter(None, map(plain_text, notes))),
         trigger_words=split_phrases(fields.words("trainedWords")),

@@ -23,7 +23,7 @@ from crawler.records import (
     RemoteHeader,
     Unchanged,
 )
-from crawler.sources.folder.describing import HUB, describe, may_read, repo_of
+from crawler.sources.folder.describing import HUB, describe, may_show, repo_of
 from crawler.sources.folder.found import (
     SUFFIX,
     FoundFile,
@@ -96,7 +96,9 @@ class FolderSource:
         for path, problem in unreadable(tree):
             if path == self._folder:
                 raise FolderError(self._folder, problem)
-            yield Refusal(HUB, shown(repo_of(tree.name(path), self._folder)), problem)
+            repo = shown(repo_of(tree.name(path), self._folder))
+            # A link that leads to nothing, or what is not mounted, may be a folder.
+            yield Refusal(HUB, repo, problem, is_folder=path.suffix.lower() != SUFFIX)
         for path in find_pickles(tree):
             reason = self._explain(path) or BY_ANOTHER_NAME
             yield Refusal(HUB, shown(f"{self._folder.name}/{tree.name(path)}"), reason)
@@ -128,7 +130,7 @@ class FolderSource:
             self._limits.check_room(record.file.name, path.parent, size)
             shutil.copyfile(source, path)
             copied = HashedFile.of(path)
-            if record.stamp and stamp_of(source.stat(), "").content != record.stamp.content:
+            if record.stamp and not stamp_of(source.stat(), "").is_file_of(record.stamp):
                 raise DownloadError(
                     f"{source} has changed since it was listed; the next refresh takes it as it is"
                 )
@@ -164,13 +166,14 @@ class FolderSource:
         """
         path = Path(unquote(urlsplit(cover.url).path))
         try:
-            if not may_read(path, self._folder):
+            if not may_show(path, self._folder):
                 raise SourceError(f"the picture {path} lies outside of {self._folder}")
             if path.stat().st_size > MAX_BYTES:
                 raise SourceError(f"the picture {path.name} is larger than 32 MB")
             return path.read_bytes()
         except OSError as error:
-            raise SourceError(f"the picture {path.name}: {error.strerror or error}") from error
+            cause = error.strerror or error
+            raise SourceError(f"the picture {path.name}: {cause}", retryable=True) from error
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -185,11 +188,8 @@ class FolderSource:
 
     def _compare(self, tree: Tree, before: Mapping[str, Remembered]) -> Iterator[Listed]:
         found = tree.files()
-        coming = {
-            name: beside for name, file in found.items() if (beside := tree.find_unfinished(file))
-        }
-        for name, beside in coming.items():
-            reason = f"is still being downloaded: {beside} lies beside it"
+        coming = {name: why for name, file in found.items() if (why := tree.why_unfinished(file))}
+        for name, reason in coming.items():
             yield Refusal(HUB, repo_of(found.pop(name).name, self._folder), reason)
         moved = find_moved(found, before)
         for name, old in out_before_in(moved):

@@ -19,7 +19,7 @@ class Entry:
     @property
     def cheap(self) -> tuple[str, int, int, int]:
         """What changes when the file does."""
-        return self.path.name, self.facts.st_size, self.facts.st_mtime_ns, self.facts.st_ino
+        return self.path.name, self.facts.st_size, self.facts.st_mtime_ns, self.facts.st_ctime_ns
 
 
 @dataclass(slots=True)

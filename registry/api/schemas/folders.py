@@ -61,6 +61,9 @@ class FolderAnswer(Answer):
     finished_at: Moment | None
     counts: dict[str, dict[str, int]] = Field(examples=[{"read": {"ok": 1, "failed": 1}}])
     problems: list[ProblemAnswer]
+    problem_count: int = Field(
+        examples=[0], description="How many there are, of which the first are in `problems`."
+    )
 
     @classmethod
     def from_facts(cls, facts: "FolderFacts", before: Sequence[Path]) -> Self:
@@ -72,6 +75,7 @@ class FolderAnswer(Answer):
             for name, why in facts.refused.items()
             if name not in told
         ]
+        failed = sum(count.get("failed", 0) for count in counts.values())
         return cls(
             path=facts.path,
             added_at=facts.added_at,
@@ -84,6 +88,8 @@ class FolderAnswer(Answer):
             finished_at=facts.finished_at,
             counts=counts,
             problems=problems,
+            # A refresh and the database tell the first each, which are partly the same.
+            problem_count=max(len(problems), failed, facts.refused_count),
         )
 
 

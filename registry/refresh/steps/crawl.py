@@ -73,7 +73,7 @@ class CrawlStep(Step):
                     complete &= bool(listed.repo)
                     if listed.again_from is not None:
                         self._note_unread(listed, before)
-                        self._mark_seen(listed.repo)
+                        self._mark_seen(listed)
                     else:
                         # Not seen, what was listed of it is retired like what is not listed.
                         yield self._store_refusal(listed, seen=not listed.is_empty)
@@ -226,14 +226,15 @@ class CrawlStep(Step):
                     session, self.context.origin, file_names, self.context.run_id
                 )
 
-    def _mark_seen(self, repo: str) -> None:
+    def _mark_seen(self, refusal: Refusal) -> None:
+        origin, run_id = self.context.origin, self.context.run_id
         with self.context.sessions.begin() as session:
-            adapters.mark_seen(session, self.context.origin, repo, self.context.run_id)
+            adapters.mark_seen(session, origin, refusal.repo, run_id, is_folder=refusal.is_folder)
 
     def _store_refusal(self, refusal: Refusal, *, seen: bool = True) -> StepOutcome:
         """What cannot be read today has not vanished."""
         if refusal.repo and seen:
-            self._mark_seen(refusal.repo)
+            self._mark_seen(refusal)
         return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)
 
 

@@ -212,6 +212,25 @@ def test_what_is_broken_among_several_says_why(tmp_path: Path) -> None:
     assert "Git LFS" in broken["pointer.safetensors"][0]
 
 
+def test_what_a_refresh_does_not_take_of_a_folder_is_told(tmp_path: Path) -> None:
+    """Half a download reads like a whole one, and what cannot be looked at like nothing."""
+    for name in ("half", "whole"):
+        write_adapter(tmp_path / f"{name}.safetensors")
+    (tmp_path / "half.safetensors.aria2").touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "nothing")
+    (tmp_path / "short.sft").touch()
+
+    result = run(str(tmp_path), "--json")
+
+    told = {one["name"]: one["reasons"] for one in json.loads(result.stdout) if not one["loadable"]}
+    assert told == {
+        "half.safetensors": ["is still being downloaded: half.safetensors.aria2 lies beside it"],
+        "linked": ["is a link that leads to nothing"],
+        "short.sft": ["is called .sft: rename it to .safetensors, and it is read"],
+    }
+    assert result.exit_code == 1
+
+
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     result = run(str(tmp_path))
 

@@ -376,6 +376,33 @@ def test_what_lies_in_a_folder_that_cannot_be_opened_has_not_vanished(
     assert folder.adapters().keys() == {"closed.v1/a", "b"}
 
 
+def test_a_broken_sidecar_keeps_no_deleted_folder_of_the_same_name(folder: Folder) -> None:
+    folder.add("style/a", 1)
+    folder.add("style", 2)
+    (folder.path / "style.json").write_text("[]")
+    folder.refresh(crawl_only=True)
+    (folder.path / "style/a.safetensors").unlink()
+    (folder.path / "style").rmdir()
+
+    assert "holds a list" in "".join(folder.refresh(crawl_only=True))
+
+    assert folder.adapters().keys() == {"style"}
+
+
+def test_what_lies_behind_a_link_to_what_is_not_mounted_has_not_vanished(
+    folder: Folder, tmp_path: Path
+) -> None:
+    (tmp_path / "drive").mkdir()
+    (folder.path / "linked").symlink_to(tmp_path / "drive")
+    folder.add("linked/a", 1)
+    folder.refresh(crawl_only=True)
+    (tmp_path / "drive").rename(tmp_path / "away")
+
+    assert folder.refresh(crawl_only=True) == ["loras/linked: is a link that leads to nothing"]
+
+    assert folder.adapters().keys() == {"linked/a"}
+
+
 def test_a_full_refresh_looks_at_everything(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

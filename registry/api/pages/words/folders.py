@@ -47,6 +47,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "folders.watch": ("Watch", "监视"),
     "folders.watch.of": ("Watch {path}", "监视 {path}"),
     "folders.problems": ("What was not taken, and why ({n})", "未收录的内容及原因（{n}）"),
+    "folders.problems.first": (
+        "What was not taken, and why (the first {shown} of {n})",
+        "未收录的内容及原因（共 {n} 项，显示前 {shown} 项）",
+    ),
     "folders.copies": ("Find copies", "查找重复文件"),
     "copies": ("Copies among my files", "我的文件中的重复项"),
     "copies.more": (

@@ -324,6 +324,14 @@ ANSWERS = (
         "未接收 {name}：只接收 .safetensors 文件。",
     ),
     (
+        "{name} is not taken: its path holds control characters; rename it.",
+        "未接收 {name}：名称中有控制字符，请改名。",
+    ),
+    (
+        "{name} is not taken: its name has over {n} bytes; rename it.",
+        "未接收 {name}：名称超过 {n} 字节，请改名。",
+    ),
+    (
         "{name} is not taken: another file of this name is here; rename it.",
         "未接收 {name}：这里已有同名的另一个文件，请改名。",
     ),

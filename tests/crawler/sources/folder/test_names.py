@@ -42,3 +42,13 @@ def test_the_folder_that_was_given_lends_its_name(tmp_path: Path) -> None:
     names = {record.name for record in list_records(folder)}
 
     assert names == {"my-ink", "my-ink step 250"}
+
+
+def test_the_epochs_of_a_run_that_has_a_title_are_told_apart(tmp_path: Path) -> None:
+    run = {"modelspec.title": "Ink Wash", "ss_output_name": "ink"}
+    for seed, stem in enumerate(["ink", "ink-000004", "ink-step00000500"]):
+        write_adapter(tmp_path / f"{stem}.safetensors", seed, run)
+
+    names = {record.name for record in list_records(tmp_path)}
+
+    assert names == {"Ink Wash", "Ink Wash epoch 4", "Ink Wash step 500"}

@@ -152,7 +152,7 @@ def test_civitais_answer_is_read(tmp_path: Path) -> None:
     record, problems = read(tmp_path, a_civitai_info=CIVITAI, a_png=image_bytes(kind="PNG"))
 
     assert problems == []
-    assert (record.name, record.author, record.mature) == ("Ink &amp; Wash", "alice", True)
+    assert (record.name, record.author, record.mature) == ("Ink &amp; Wash (v1.0)", "alice", True)
     assert record.trigger_words == ("zqx", "blu", "red hat")
     assert record.tags == ("style",)
     assert record.description == "Second version."
@@ -164,7 +164,7 @@ def test_lora_managers_json_is_read_with_civitais_inside(tmp_path: Path) -> None
     record, problems = read(tmp_path, a_metadata_json=MANAGER)
 
     assert problems == []
-    assert (record.name, record.author, record.strength) == ("Ink", "alice", 0.85)
+    assert (record.name, record.author, record.strength) == ("Ink (v1.0)", "alice", 0.85)
     assert record.description == "Draws\nink.\nmine"
     assert record.tags == ("style", "ink")
     assert record.trigger_words == ("zqx", "blu", "red hat")
@@ -192,9 +192,27 @@ def test_of_civitais_answer_about_a_model_the_files_own_version_counts(
     record, problems = described(tmp_path)
 
     assert problems == []
-    assert (record.name, record.author, record.mature) == ("Ink", "alice", True)
+    assert (record.name, record.author, record.mature) == ("Ink (v1)", "alice", True)
     assert (record.trigger_words, record.base_model_words) == (("zqx",), ("Pony",))
     assert (record.description, record.tags) == ("Draws & inks.", ("style",))
+
+
+def test_the_only_version_of_a_model_is_called_by_the_model(tmp_path: Path) -> None:
+    record, _ = read(tmp_path, a_json=MODEL | {"modelVersions": MODEL["modelVersions"][1:]})  # type: ignore[index]
+
+    assert record.name == "Ink"
+
+
+def test_files_of_one_version_have_names_of_their_own(tmp_path: Path) -> None:
+    """As they have on the hub; whoever chooses among them has nothing else to go by."""
+    answer = CIVITAI | {"files": [{"name": f"{stem}.safetensors"} for stem in "ab"]}
+    read(tmp_path, a_civitai_info=answer)
+    write_adapter(tmp_path / "b.safetensors")
+    (tmp_path / "b.civitai.info").write_text(json.dumps(answer))
+
+    names = {record.name for record in list_records(tmp_path)}
+
+    assert names == {"Ink &amp; Wash (v1.0): a", "Ink &amp; Wash (v1.0): b"}
 
 
 def test_of_a_model_with_other_files_no_version_is_believed(tmp_path: Path) -> None:
@@ -209,7 +227,7 @@ def test_stability_matrixs_json_is_read(tmp_path: Path) -> None:
     record, problems = read(tmp_path, **{"a_cm-info_json": MATRIX})
 
     assert problems == []
-    assert (record.name, record.author, record.mature) == ("Ink", "alice", False)
+    assert (record.name, record.author, record.mature) == ("Ink (v1)", "alice", False)
     assert record.trigger_words == ("zqx", "blu")
     assert (record.description, record.tags) == ("Draws ink.", ("style",))
     assert record.base_model_words == ("Illustrious",)
@@ -270,6 +288,23 @@ def test_a_stage_of_a_run_has_its_runs_card(tmp_path: Path) -> None:
 
     assert records["run/checkpoint-500/pytorch_lora_weights.safetensors"].trigger_words
     assert not records["run/sub/b.safetensors"].trigger_words
+
+
+def test_a_card_and_a_config_beside_several_files_are_nobodys(tmp_path: Path) -> None:
+    """`hf download` into a folder of many leaves one adapter's there; PEFT's file has its own."""
+    for name in ("a", "b", "checkpoint-500/c"):
+        write_adapter(tmp_path / f"{name}.safetensors")
+    (tmp_path / "README.md").write_text(CARD)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "SDXL 1.0"}')
+
+    for record in list_records(tmp_path):
+        told = (record.trigger_words, record.base_model_words, record.description, record.covers)
+        assert not any(told), record.file.name
+
+    write_adapter(tmp_path / "adapter_model.safetensors")
+    words = {record.name: record.trigger_words for record in list_records(tmp_path)}
+    assert words.pop(tmp_path.name) == ("zqx style",)
+    assert not any(words.values())
 
 
 def test_pefts_config_says_the_base(tmp_path: Path) -> None:

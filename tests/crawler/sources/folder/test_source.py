@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,8 +23,9 @@ from crawler.records import (
     Remembered,
     Unchanged,
 )
-from crawler.sources.folder import FolderSource
+from crawler.sources.folder import FolderSource, walking
 from crawler.sources.folder import source as folder_source
+from crawler.sources.folder.walking import Entry
 from tests.crawler.builders import image_bytes, write_adapter
 from tests.crawler.sources.folder.builders import list_records
 
@@ -115,6 +118,31 @@ def test_what_is_as_it_was_is_neither_read_nor_hashed(tmp_path: Path, hashed: li
     before = remember(tmp_path)
 
     assert told(list_again(tmp_path, before)) == ["= a.safetensors", "= sub/b.safetensors"]
+    assert hashed == []
+
+
+def test_inodes_that_change_with_a_mount_are_no_change(
+    tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and FUSE make them up; a file that comes may have the one that another had."""
+    write_adapter(tmp_path / "a.safetensors", 1)
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.png").write_bytes(image_bytes(kind="PNG"))
+    os.utime(tmp_path / "a.safetensors", (LONG_AGO, LONG_AGO))
+    before = remember(tmp_path)
+    write_adapter(tmp_path / "b.safetensors", 2)
+    os.utime(tmp_path / "b.safetensors", (LONG_AGO, LONG_AGO))
+    shift = (tmp_path / "a.safetensors").stat().st_ino - (tmp_path / "b.safetensors").stat().st_ino
+
+    def remounted(path: Path, facts: os.stat_result) -> Entry:
+        kept = {name: getattr(facts, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns")}
+        return Entry(
+            path, cast(os.stat_result, SimpleNamespace(st_ino=facts.st_ino + shift, **kept))
+        )
+
+    monkeypatch.setattr(walking, "Entry", remounted)
+
+    assert sorted(told(list_again(tmp_path, before))) == ["= a.safetensors", "b.safetensors"]
     assert hashed == []
 
 
@@ -238,6 +266,22 @@ def test_a_sidecar_that_comes_later_is_read_and_the_file_not_hashed(
     assert hashed == []
 
 
+def test_a_file_that_comes_beside_another_takes_the_card_from_it(
+    tmp_path: Path, hashed: list[str]
+) -> None:
+    """It is one's, and nobody knows whose."""
+    write_adapter(tmp_path / "a.safetensors", 1)
+    (tmp_path / "README.md").write_text("---\ninstance_prompt: zqx\n---\n")
+    before = remember(tmp_path)
+    write_adapter(tmp_path / "b.safetensors", 2)
+
+    listed = list_again(tmp_path, before)
+
+    words = {one.name: one.trigger_words for one in listed if isinstance(one, AdapterRecord)}
+    assert words == {"a": (), "b": ()}
+    assert hashed == []
+
+
 def test_without_stamps_all_is_read_again(tmp_path: Path, hashed: list[str]) -> None:
     write_adapter(tmp_path / "a.safetensors", 1)
     before = {name: replace(kept, stamp=None) for name, kept in remember(tmp_path).items()}
@@ -309,6 +353,34 @@ def test_sidecars_beside_what_weights_are_linked_to_are_read(tmp_path: Path) -> 
     assert record.trigger_words == ("zqx",)
 
 
+def test_pictures_beside_what_weights_are_linked_to_are_covers(tmp_path: Path) -> None:
+    """Where the sidecars of such weights are read, so are their pictures; others' are not."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"
+    write_adapter(blobs / "1.safetensors")
+    (blobs / "2").write_text("---\nwidget:\n- output: {url: images/fox.png}\n---\n")
+    for seed, name in enumerate(("3", "4")):
+        (blobs / name).write_bytes(image_bytes(seed, kind="PNG"))
+    (snapshot / "images").mkdir(parents=True)
+    for name, blob in (
+        ("ink.safetensors", "1.safetensors"),
+        ("README.md", "2"),
+        ("ink.png", "3"),
+        ("images/fox.png", "4"),
+    ):
+        (snapshot / name).symlink_to(blobs / blob)
+    source = FolderSource(snapshot)
+
+    (record,) = list_records(snapshot)
+
+    pictures = [source.fetch_cover(cover) for cover in record.covers]
+    assert pictures == [image_bytes(seed, kind="PNG") for seed in (0, 1)]
+    (tmp_path / "secret.png").write_bytes(image_bytes(kind="PNG"))
+    (snapshot / "ink.png").unlink()
+    (snapshot / "ink.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(SourceError, match="outside"):
+        source.fetch_cover(record.covers[0])
+
+
 def test_a_name_that_is_not_utf8_costs_itself_only(tmp_path: Path) -> None:
     write_adapter(tmp_path / "good.safetensors", 1)
     data = (tmp_path / "good.safetensors").read_bytes()
@@ -328,7 +400,12 @@ def test_a_name_that_is_not_utf8_costs_itself_only(tmp_path: Path) -> None:
     assert told(listed)[-1] == "good.safetensors"
 
 
-@pytest.mark.parametrize("name", ["a:b\\c", "x" * 240, "\u732b " * 20, "a#b?c%20"])
+@pytest.mark.parametrize(
+    "name",
+    ["a:b\\c", "x" * 240, "\u732b " * 20, "a#b?c%20",
+     # Of input methods and of phones: spaces that do not print, joined, private and coming emoji.
+     "\u732b\u3000\u72d0", "a\u00a0b", "\U0001f469\u200d\U0001f3a8", "\ue000", "\U0001fae9"],
+)  # fmt: skip
 def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     write_adapter(folder / f"{name}.safetensors")
@@ -338,6 +415,8 @@ def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name:
 
     path = source.download(record, tmp_path / "out").path
 
+    assert record.name.isprintable()
+    assert record.name
     assert path.read_bytes() == (folder / f"{name}.safetensors").read_bytes()
     assert source.fetch_cover(record.covers[0]) == image_bytes(kind="PNG")
 
@@ -502,6 +581,20 @@ def test_pictures_are_covers_in_the_order_of_their_names(tmp_path: Path) -> None
     assert names == ["a.preview.gif", "a.webp", "a.thumb.jpg"]
 
 
+def test_a_picture_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
+    """A mount that is away for a moment must not cost a cover and its captions."""
+    write_adapter(tmp_path / "a.safetensors")
+    picture = tmp_path / "a.png"
+    picture.write_bytes(image_bytes(kind="PNG"))
+    (record,) = list_records(tmp_path)
+    picture.unlink()
+
+    with pytest.raises(SourceError, match="No such file") as caught:
+        FolderSource(tmp_path).fetch_cover(record.covers[0])
+
+    assert caught.value.retryable
+
+
 def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="outside"):
         FolderSource(tmp_path).fetch_cover(CoverRecord("file:///etc/passwd", None))
@@ -512,7 +605,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         list(FolderSource(tmp_path / "nowhere").list_adapters())
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb"])
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb", "a\u2028b"])
 def test_a_file_name_that_acts_on_a_terminal_is_refused_by_itself(
     tmp_path: Path, name: str
 ) -> None:

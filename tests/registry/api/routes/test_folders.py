@@ -17,6 +17,7 @@ from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
 from registry.own_folders import OwnFolders
+from registry.refresh import pipeline
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
@@ -99,6 +100,25 @@ def test_what_an_earlier_refresh_refused_is_still_told(client: TestClient, folde
     assert "已拒绝：不是适配器，而是完整模型" in page
 
 
+def test_of_many_that_were_not_taken_the_first_are_told_and_all_counted(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_folders, "MOST_REFUSED", 1)
+    monkeypatch.setattr(pipeline, "MOST_PROBLEMS", 1)
+    for seed in range(4):
+        whole_model = {"first_stage_model.encoder.conv_in.weight": torch.full((4, 3, 3, 3), seed)}
+        write_tensors(folder / f"merged{seed}.safetensors", whole_model, {})
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 1)
+
+    [one] = folders_of(client)
+    page = client.get("/folders").text
+
+    assert len(one["problems"]) <= 2
+    assert one["problem_count"] == 4
+    assert f"(the first {len(one['problems'])} of 4)" in page
+
+
 def test_a_folder_that_was_only_refreshed_can_be_watched(
     client: TestClient, registry: Registry, folder: Path
 ) -> None:
@@ -165,6 +185,28 @@ def test_what_changes_in_a_watched_folder_is_indexed(
     wait(lambda: names(client) == {"fox", "owl"})
 
 
+def test_what_takes_the_place_of_a_watched_folder_is_watched(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a drive does that is mounted on it."""
+    monkeypatch.setattr(folder_keeper, "SETTLED_MILLISECONDS", 300)
+    monkeypatch.setattr(folder_keeper, "LOOK_SECONDS", 0.1)
+    client.app.state.keeper.watch()  # type: ignore[attr-defined]
+    client.post("/folders", data={"path": str(folder)})
+    settle(client, 1)
+    write_adapter(folder / "owl.safetensors", make_factors(2))
+    wait(lambda: names(client) == {"fox", "owl"})
+    drive = folder.with_name("drive")
+    drive.mkdir()
+
+    folder.rename(folder.with_name("beneath"))
+    drive.rename(folder)
+    wait(lambda: names(client) == set())
+    write_adapter(folder / "cat.safetensors", make_factors(3))
+
+    wait(lambda: names(client) == {"cat"})
+
+
 def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
     client: TestClient, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +235,7 @@ def test_a_folder_that_another_process_is_at_is_looked_at_when_that_is_done(
         ("relative", "the whole path"),
         ("/there/is/none", "no such file"),
         ("/", "this registry's own files"),
+        ("~nobody-of-this-name", "home directory"),
     ],
 )
 def test_what_is_no_folder_to_watch_is_refused(
@@ -235,6 +278,23 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     assert (kept / "ink.safetensors").read_bytes() == one
 
 
+def test_a_name_of_signs_that_do_not_print_is_taken_as_it_is(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """Chinese spaces and joined emoji are in names that people give."""
+    name, fox = "猫\u3000👩\u200d🎨.safetensors", (folder / "fox.safetensors").read_bytes()
+
+    sent = client.post("/v1/folders/files", params={"name": name}, content=fox)
+
+    assert sent.status_code == 202, sent.text
+    assert [path.name for path in registry.folders.dropped.iterdir()] == [name]
+    other = folder.rename(folder.with_name("我的\u3000文件"))
+    client.post("/v1/folders", json={"path": str(other)})
+    settle(client, 2)
+    # Its buttons name the folder that it is.
+    assert client.get("/folders").text.count(f'name="path" value="{other}"') == 2
+
+
 def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
     client: TestClient, registry: Registry, folder: Path
 ) -> None:
@@ -255,7 +315,9 @@ def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
 @pytest.mark.parametrize(
     "name",
     ["../ink.safetensors", "a/b.safetensors", "a\\b.safetensors", ".safetensors", "ink.ckpt",
-     "a\nb.safetensors", "C:ink.safetensors"],
+     "a\nb.safetensors", "C:ink.safetensors", "a\u202eb.safetensors",
+     # More bytes than a file system takes, if not more letters.
+     f"{'猫' * 90}.safetensors"],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_are_not_taken(
     client: TestClient, registry: Registry, name: str
@@ -409,6 +471,30 @@ def test_a_file_of_two_names_is_no_copy_of_itself(client: TestClient, folder: Pa
     assert str(folder / "a link.safetensors") not in paths
     copy.unlink()
     assert client.get("/v1/folders/copies").json()["groups"] == []
+
+
+def test_copies_are_told_by_what_they_are_to_a_file_that_is_there(
+    client: TestClient, registry: Registry, folder: Path, tmp_path: Path
+) -> None:
+    """One on a drive that is not plugged in is nothing to keep in place of its only copy here."""
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    last = (folder / "fox.safetensors").rename(drive / "epoch10.safetensors")
+    noise = make_factors(2)
+    nearly = {name: (a, b + noise[name][1] * 0.1) for name, (a, b) in make_factors(1).items()}
+    write_adapter(folder / "epoch9.safetensors", nearly)
+    for one in (drive, folder):
+        registry.folders.refresh(one)
+    (folder / "epoch10.safetensors").write_bytes(last.read_bytes())
+    registry.folders.refresh(folder)
+    last.unlink()
+
+    [group] = client.get("/v1/folders/copies").json()["groups"]
+    page = client.get("/folders/copies?ticked=yes").text
+
+    told = [(Path(one["path"]).name, one["kind"]) for one in group]
+    assert told == [("epoch9.safetensors", "file"), ("epoch10.safetensors", "near")]
+    assert "checked" not in page
 
 
 def test_what_changed_since_it_was_indexed_is_not_thrown_away(
