@@ -46,20 +46,20 @@ class Administration(OpenRegistry):
         from registry.refresh.reading import reader_version
         from registry.refresh.steps.read import read_stored
 
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             sha256 = store_claim(session, adapter_id, base_model, who)
         if sha256 is not None and self.blobs.exists(sha256):
             file = PendingFile(sha256, f"adapter {adapter_id}")
             with one_line_errors():
                 read_stored(self.sessions, self.blobs, [file], reader_version())
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return get_detail(session, adapter_id)
 
     def favourites(
         self, *, before_id: int | None = None, limit: int = 20
     ) -> list[tuple[FavouriteFacts, AdapterCard]]:
         """Return favourites, the last marked first."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             found = list_favourites(session, before_id=before_id, limit=limit)
             cards = load_cards(session, [favourite.adapter_id for favourite in found])
         return [(favourite, cards[favourite.adapter_id]) for favourite in found]
@@ -68,12 +68,12 @@ class Administration(OpenRegistry):
         self, adapter_id: int, note: str | None = None
     ) -> tuple[FavouriteFacts, AdapterCard]:
         """Mark an adapter, or raise AdapterNotFoundError; without a note the one it has stays."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             favourite = store_favourite(session, adapter_id, note)
             return favourite, load_cards(session, [adapter_id])[adapter_id]
 
     def unmark_favourite(self, adapter_id: int) -> None:
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             remove_favourite(session, adapter_id)
 
     def remove(self, adapter_id: int) -> str:
@@ -81,7 +81,7 @@ class Administration(OpenRegistry):
 
         Raises AdapterNotFoundError when there is none of this id.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return remove_adapter(session, adapter_id)
 
     def take_back(self, adapter_id: int) -> str:
@@ -89,7 +89,7 @@ class Administration(OpenRegistry):
 
         Raises AdapterNotFoundError or NotRemovedError where there is no such one.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return take_back(session, adapter_id)
 
     # Tokens and log-ins
@@ -99,31 +99,31 @@ class Administration(OpenRegistry):
 
         Raises TokenNameError where the name has nothing that can be seen.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return create_token(session, name, scopes)
 
     def tokens(self) -> list[TokenFacts]:
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return list_tokens(session)
 
     def revoke_token(self, token_id: int) -> None:
         """Let a token open nothing from now on, or raise TokenNotFoundError."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             revoke_token(session, token_id)
 
     def opened_by(self, *, token: str = "", log_in: str = "") -> Opened | None:
         """Return what a token opens, or else a log-in; None where it is nothing."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return find_by_token(session, token) if token else find_by_log_in(session, log_in)
 
     def log_in(self, token: str) -> str | None:
         """Return a browser's secret that opens what a token does; None where that is nothing."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return log_in(session, token)
 
     def log_out(self, secret: str) -> None:
         """Let a browser's secret open nothing from now on."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             log_out(session, secret)
 
     # Encoders
@@ -135,7 +135,7 @@ class Administration(OpenRegistry):
             EncoderNotFoundError: there is none of this name.
             EncoderInUseError: it is active, or a rollback would bring it back and not `force`.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return remove_encoder(session, name, force=force)
 
     def promote(self, name: str, *, reason: str | None = None) -> str:
@@ -144,7 +144,7 @@ class Administration(OpenRegistry):
         Raises:
             PromotionError: it is not back-filled, or not good enough.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             encoder = promote(session, name, reason=reason)
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
@@ -154,7 +154,7 @@ class Administration(OpenRegistry):
 
         None where it replaced none: then weights are compared no more.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             encoder = roll_back(session, base_model)
             if encoder is None:
                 return None

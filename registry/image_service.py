@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from registry.config import Settings
-from registry.db.session import one_line_errors
 from registry.errors import BlobNotFoundError
 from registry.fusion.errors import ComfyUINotSetError
 from registry.image_history import ImageHistory
@@ -62,7 +61,7 @@ class ImageService(SearchService):
         files = []
         for adapter in exported(recipe):
             sha256 = adapter.used.sha256
-            with one_line_errors(), self.sessions.begin() as session:
+            with self.transaction() as session:
                 cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
             if not cards:
                 raise BlobNotFoundError(sha256)

@@ -1,7 +1,8 @@
 """What is open of a registry: its database, its files, and what searches them."""
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
-from registry.db.session import open_database
+from registry.db.session import one_line_errors, open_database
 from registry.errors import BlobStoreError
 from registry.retrieval.finder import Finder
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -50,6 +51,16 @@ class OpenRegistry:
             if self._sessions is None:
                 self._sessions = self._stack.enter_context(open_database(self.settings))
             return self._sessions
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Give a session whose work is committed at the end.
+
+        Raises:
+            DatabaseError: the database cannot be opened, or does not do what it is asked.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            yield session
 
     @property
     def blobs(self) -> BlobStore:

@@ -19,7 +19,7 @@ from registry.db import own_folders
 from registry.db.holds import hold
 from registry.db.nested_folders import is_part_of
 from registry.db.own_folders import FolderFacts
-from registry.db.session import one_line_errors
+from registry.db.session import one_line_errors, transaction
 from registry.errors import (
     FileTakenError,
     FolderNotWatchedError,
@@ -66,16 +66,16 @@ class OwnFolders:
         return self._settings.home / "dropped"
 
     def all(self) -> list[FolderFacts]:
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return own_folders.list_folders(session)
 
     def unwatched(self) -> list[str]:
         """Return folders that `autolora refresh` read, and that are not watched."""
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return own_folders.list_unwatched(session)
 
     def paths(self) -> list[Path]:
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return [Path(path) for path in own_folders.list_paths(session)]
 
     def add(self, path: str) -> Path:
@@ -104,7 +104,7 @@ class OwnFolders:
         is_own = home in folder.parents or folder in (home, *home.parents)
         if is_own and folder != self.dropped.resolve():
             raise NoFolderError(path, "this registry's own files lie there")
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             for other in map(Path, own_folders.list_paths(session)):
                 if is_part_of(folder, other):
                     raise NoFolderError(path, f"it is part of {other}, which is watched already")
@@ -115,7 +115,7 @@ class OwnFolders:
 
     def remove(self, path: str) -> None:
         """Watch a folder no more; its adapters stay. Or raise FolderNotWatchedError."""
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             own_folders.remove_folder(session, path)
 
     def watched(self, path: str) -> Path:
@@ -172,7 +172,7 @@ class OwnFolders:
             raise
         except AutoLoraError as error:
             problem = reported(error)
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             own_folders.tell(session, str(folder), problem)
 
     def begin_file(self, name: str, size: int | None) -> Path:
@@ -230,7 +230,7 @@ class OwnFolders:
 
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return find_copies(session)
 
     def trash(self, adapter_ids: Sequence[int]) -> list[Path]:
@@ -244,7 +244,7 @@ class OwnFolders:
         """
         from send2trash import send2trash
 
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             files = own_files(session, adapter_ids)
         folders = []
         for adapter_id in adapter_ids:

@@ -12,7 +12,7 @@ from crawler.pictures.texts import PictureTexts
 from encoder.image_encoder import ImageEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.session import one_line_errors
+from registry.db.session import transaction
 from registry.fusion.recipe import Recipe
 from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
@@ -67,7 +67,7 @@ class PictureSearch:
         read = read_for_search(data)
         # Before a session is open: a vision model may think for half a minute.
         described = self._describe(read, filters, limit) if describe else Described()
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             more = [iter(described.found)]
             if self._settings.image_encoder is not None:
                 more += [by_image(session, self._open_image_encoder, read, filters, limit)]
@@ -81,7 +81,7 @@ class PictureSearch:
 
     def _search_by_recipe(self, recipe: Recipe, filters: Filters, limit: int) -> PicturePage:
         told = Told.by(PictureTexts(recipe=recipe.model_dump(mode="json", by_alias=True)))
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return search_by_told(session, told, filters, limit)
 
     def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:

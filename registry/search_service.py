@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.claims import find_peft_config
-from registry.db.session import one_line_errors
 from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
@@ -194,12 +193,12 @@ class SearchService(OpenRegistry):
 
     def chinese_examples(self, limit: int) -> list[str]:
         """Return up to `limit` short texts in Chinese that could be asked for here."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return short_chinese_texts(session, limit)
 
     def count(self, filters: Filters | None = None) -> Total:
         """Return how many adapters filters let through, counted to 10,000."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return count(session, filters or Filters())
 
     def choose(
@@ -226,24 +225,24 @@ class SearchService(OpenRegistry):
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return get_detail(session, adapter_id)
 
     def find_adapter_of_file(self, sha256: str) -> AdapterDetail | None:
         """Return the oldest adapter with a file that may be handed out; None: there is none."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
             return get_detail(session, cards[0].id) if cards else None
 
     def cards(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
         """Return the cards of those ids that exist, in the order given."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             cards = load_cards(session, adapter_ids)
         return [cards[id_] for id_ in dict.fromkeys(adapter_ids) if id_ in cards]
 
     def cover(self, adapter_id: int, position: int) -> CoverFiles:
         """Return where a cover's bytes are, also of one that was drawn here."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             cover = find_cover(session, adapter_id, position)
         if cover is None:
             raise CoverNotFoundError(adapter_id, position)
@@ -258,7 +257,7 @@ class SearchService(OpenRegistry):
         """
         if self.blobs.exists(sha256):
             return self.blobs.path(sha256)
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             page_url = find_page_of_dropped(session, sha256)
         if page_url is None:
             raise BlobNotFoundError(sha256)
@@ -267,24 +266,24 @@ class SearchService(OpenRegistry):
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return find_peft_config(session, sha256)
 
     def may_hand_out(self, sha256: str) -> bool:
         """Whether a hash is that of an adapter's file that was read here, and not refused."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return is_sound_file(session, sha256)
 
     # Base models
 
     def base_models(self) -> dict[str, int]:
         """Return how many adapters are ready of every base model, most first."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return count_by_base_model(session)
 
     def base_model_names(self) -> list[str]:
         """Return the base models that adapters are ready of; quick, however many there are."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return base_models_listed(session)
 
     def default_base_model(self) -> str:

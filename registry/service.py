@@ -10,7 +10,7 @@ from registry.administration import Administration
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
 from registry.db.runs import RunFacts, get_run, list_runs
-from registry.db.session import now, one_line_errors
+from registry.db.session import now
 from registry.db.status import Status, load_status
 from registry.errors import RegistryError
 from registry.image_service import ImageService
@@ -45,15 +45,15 @@ class Registry(ImageService, Administration):
             self.search("预热", paging=Paging(limit=1))
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return list_runs(session, before_id=before_id, limit=limit)
 
     def run(self, run_id: int) -> RunFacts:
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return get_run(session, run_id)
 
     def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return list_nights(session, before_id=before_id, limit=limit)
 
     def is_night_over(self, due_at: datetime, *, is_missed: bool = False) -> bool:
@@ -61,7 +61,7 @@ class Registry(ImageService, Administration):
 
         One that is missed, since nobody looked at that moment, is made up for by one near it.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return is_made_up_for(session, due_at) if is_missed else is_over(session, due_at)
 
     def next_night(self) -> datetime | None:
@@ -73,19 +73,19 @@ class Registry(ImageService, Administration):
         """Return what is here, what was refused, what waits, and who works."""
         from registry.refresh.captioning import wanted_captions
 
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             wanted = wanted_captions(self.settings, now(session))
             disk = shutil.disk_usage(nearest_folder(self.blobs.root))
             return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
 
     def check_ready(self) -> None:
         """Raise NotReadyError where the schema or an encoder is not what search needs."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             check_ready(session, self.blobs)
 
     def index_facts(self) -> IndexFacts:
         """Return the index in a few numbers, for those who watch it."""
-        with one_line_errors(), self.sessions.begin() as session:
+        with self.transaction() as session:
             return load_index_facts(session)
 
     @property

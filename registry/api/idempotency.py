@@ -24,7 +24,6 @@ from registry.api.deps import Places
 from registry.api.errors import log_hidden
 from registry.db import request_keys
 from registry.db.request_keys import ClaimedKey, KeptAnswer
-from registry.db.session import one_line_errors
 from registry.service import Registry
 
 # Longer answers are not kept; an image of the largest size is shorter.
@@ -187,7 +186,7 @@ async def _ask(request: Request, ask: Callable[..., Any], *words: Any) -> Any:
     registry: Registry = request.app.state.registry
 
     def in_transaction() -> Any:
-        with one_line_errors(), registry.sessions.begin() as session:
+        with registry.transaction() as session:
             return ask(session, *words)
 
     # Who leaves at this moment must not leave a key behind that seems to be in use.

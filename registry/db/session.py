@@ -175,6 +175,13 @@ def now(session: Session) -> datetime:
 
 
 @contextmanager
+def transaction(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Give a session whose work is committed at the end; raises as `one_line_errors` does."""
+    with one_line_errors(), sessions.begin() as session:
+        yield session
+
+
+@contextmanager
 def one_line_errors() -> Iterator[None]:
     """Translate what is not this statement's fault into our errors; let others pass.
 

@@ -25,7 +25,7 @@ from crawler.errors import SourceError
 from crawler.records import Source
 from registry.config import Settings
 from registry.db import jobs
-from registry.db.session import one_line_errors
+from registry.db.session import one_line_errors, transaction
 from registry.errors import DatabaseError, DatabaseLostError, DiskError
 from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.problems import reported
@@ -79,7 +79,7 @@ class Worker:
         # What goes wrong is told by this class, in one line each.
         for name in ("procrastinate", "psycopg.pool", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             worker_id = jobs.sign_in(session, self._queues)
         beating = threading.Thread(target=self._beat, args=[worker_id], daemon=True)
         beating.start()
@@ -91,7 +91,7 @@ class Worker:
             self.stop()
             beating.join()
             self._steps.close()
-        with one_line_errors(), self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             jobs.sign_out(session, worker_id)
         done = ", ".join(f"{step} {self._done[step]}" for step in SHARED_STEPS)
         self._tell(f"stopped; tasks done: {done}")
