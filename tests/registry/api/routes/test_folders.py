@@ -171,18 +171,23 @@ def test_a_path_that_is_wrong_can_be_mended_where_it_was_written(
 
 
 def test_what_changes_in_a_watched_folder_is_indexed(
-    client: TestClient, registry: Registry, folder: Path
+    client: TestClient, registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that cannot even be looked at keeps nobody from the others."""
+    monkeypatch.setattr(folder_keeper, "SETTLED_MILLISECONDS", 300)
+    monkeypatch.setattr(folder_keeper, "LOOK_SECONDS", 0.1)
     with registry.sessions.begin() as session:
         own_folders.add_folder(session, f"/{'a' * 300}")
     client.app.state.keeper.watch()  # type: ignore[attr-defined]
     client.post("/folders", data={"path": str(folder)})
     wait(lambda: names(client) == {"fox"})
 
+    # What came before it was watched is asked for by then, and only that it changes tells of more.
     write_adapter(folder / "owl.safetensors", make_factors(2))
-
     wait(lambda: names(client) == {"fox", "owl"})
+    write_adapter(folder / "cat.safetensors", make_factors(3))
+
+    wait(lambda: names(client) == {"fox", "owl", "cat"})
 
 
 def test_what_takes_the_place_of_a_watched_folder_is_watched(
