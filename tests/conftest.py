@@ -18,6 +18,17 @@ from registry.db.work_models import ALL_TABLES
 from tests.encoder.captions.vlm_server import VlmServer
 
 BROWSER = "tests/browser/"
+# What takes longest, mostly by starting processes, begins first: else one process is at it at the
+# end, and the others are done.
+FIRST = (
+    BROWSER,
+    "tests/registry/refresh/",
+    "tests/registry/cli/",
+    "tests/registry/db/test_embedded.py",
+    "tests/registry/fusion/",
+    "tests/registry/test_client.py",
+    "tests/test_",
+)
 # Of tables that a test filled and emptied again, too.
 RESTART = """
     SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
@@ -106,6 +117,10 @@ class FilesAndBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no
 
     def _split_scope(self, nodeid: str) -> str:
         return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -110,7 +110,7 @@ REGISTRY: dict[str, set[str]] = {
         "config", "db", "errors", "open_registry", "picture_search", "retrieval", "text",
     },
     "image_service": {
-        "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "config", "errors", "fusion", "image_history", "refresh", "retrieval",
         "search_service",
     },
     "service": {

@@ -9,6 +9,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.api.app import create_app
 from registry.api.limits import MOST_KEYS, Buckets, address_of
+from registry.api.schemas.fuse import RECIPE
 from registry.cli.server import server_config
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -149,7 +150,8 @@ def used_up(registry: Registry) -> Iterator[TestClient]:
     ],
 )
 def test_whatever_draws_takes_from_the_images(used_up: TestClient, path: str) -> None:
-    sent: dict[str, Any] = {"json": {"prompt": "a fox"}}
+    # A recipe is read before it counts.
+    sent: dict[str, Any] = {"json": RECIPE if path == "/v1/recipes/send" else {"prompt": "a fox"}}
     if not path.startswith("/v1/"):
         sent = {"data": {"prompt": "a fox"}}
 
