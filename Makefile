@@ -14,10 +14,11 @@ help:  ## Show the targets
 demo: $(VENV)/.ready  ## Crawl, index, search and fuse the miniature world; ARGS=--once exits afterwards
 	@$(BIN)/python -m demo.run $(ARGS)
 
-# In as many processes as there are cores, up to four, each with a PostgreSQL of its own.
+# In one process more than there are cores, for many tests wait; up to four, each with a PostgreSQL
+# of its own.
 test: $(VENV)/.ready chromium  ## Run the test suite on a real PostgreSQL
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) \
+		--maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # For tests/browser. Debian's, by root only; whoever has another says where it is.
 chromium:
