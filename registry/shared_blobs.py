@@ -26,7 +26,7 @@ MOST_SAID = 300
 TRUE = ("1", "true", "on", "yes", "y")
 # The largest file comes in this time over a line of 100 KB a second; obstore would cut it after
 # three minutes, however steadily it comes.
-MOST_FETCHING = timedelta(days=1)
+LONGEST_FETCH = timedelta(days=1)
 # What falls silent for so long is asked for again, from where it stopped.
 MOST_SILENCE = timedelta(seconds=30)
 # A part of 5 MB is sent in this time where 16 of them share a line of 280 KB a second: two each of
@@ -78,7 +78,7 @@ class SharedBlobStore(BlobStore):
             # For questions, whose answers are short.
             self._remote = from_url(url)
             self._fetched_from = _open_for_long(
-                url, MOST_FETCHING, timeout=MOST_FETCHING, read_timeout=MOST_SILENCE
+                url, LONGEST_FETCH, timeout=LONGEST_FETCH, read_timeout=MOST_SILENCE
             )
             self._sent_to = _open_for_long(url, MOST_SENDING_AGAIN, timeout=MOST_SENDING)
 

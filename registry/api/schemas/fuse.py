@@ -76,7 +76,7 @@ RECIPE: dict[str, Any] = {
 RecipeDocument = Annotated[dict[str, Any], Field(examples=[RECIPE])]
 
 # As many as a registry chooses, or knows by number, for whoever draws elsewhere.
-MOST_CHOSEN = 20
+MOST_RETURNED = 20
 Strength = Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)]
 
 
@@ -91,9 +91,9 @@ class ChooseParams(Asked):
     """With `adapters`, those are returned rather than searched for."""
 
     prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
-    k: int = Field(default=3, ge=1, le=MOST_CHOSEN)
+    k: int = Field(default=3, ge=1, le=MOST_RETURNED)
     adapters: list[AdapterId] | None = Field(
-        default=None, examples=[[7]], min_length=1, max_length=MOST_CHOSEN
+        default=None, examples=[[7]], min_length=1, max_length=MOST_RETURNED
     )
     base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
     mature: Mature = "any"
