@@ -6,49 +6,37 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models.facts import bases_for, find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoder_models import Encoder
 from registry.db.encoders import active_encoders, encoder_among
 from registry.db.session import one_line_errors
-from registry.errors import AdapterNotFoundError
 from registry.measures import timed
 from registry.retrieval.browsing import browse
 from registry.retrieval.calibration import calibrate
-from registry.retrieval.candidates import find_candidates
-from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
+from registry.retrieval.cards import AdapterCard, count_by_base_model
+from registry.retrieval.choosing import Chooser
 from registry.retrieval.corrections import put_right
-from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.encoder_spaces import Space, spaces_of
-from registry.retrieval.errors import (
-    CalledAdapterError,
-    EmptyQueryError,
-    NothingFoundError,
-    NothingIndexedError,
-    UnknownBaseModelError,
-)
+from registry.retrieval.errors import EmptyQueryError, NothingIndexedError
 from registry.retrieval.filters import (
     Filters,
     base_models_meant,
     base_models_named,
     base_models_of_families,
-    known_name,
     known_names,
 )
 from registry.retrieval.found import MOST_FOUND, page_of
 from registry.retrieval.given_values import Likes, Paging, check_length
 from registry.retrieval.hybrid import Question, SearchQuery, correct, put, read
+from registry.retrieval.kin import list_duplicates, list_similar
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Spaces, search_alike
-from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
-from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.remembered import Remembered, weigh
 from registry.retrieval.results import (
     Choice,
@@ -57,10 +45,8 @@ from registry.retrieval.results import (
     Similar,
     ask_results,
     load_browse_page,
-    load_duplicates,
     load_results,
 )
-from registry.retrieval.selection import choose
 from registry.retrieval.serving_encoders import ServingEncoders, no_encoder
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.statements import (
@@ -71,17 +57,10 @@ from registry.retrieval.statements import (
     snapshot,
     together,
 )
-from registry.retrieval.terms import ComparedBy, Maturity
-from registry.retrieval.vector import (
-    nearest_by_fingerprint,
-    nearest_by_weights,
-    weight_embeddings,
-)
+from registry.retrieval.terms import Maturity
 from registry.text.cached_encoder import LONGEST_KEPT
-from registry.text.pasted_prompts import PastedPrompt, read_pasted
-from registry.text.prompt_phrases import texts_of
+from registry.text.pasted_prompts import read_pasted
 from registry.text.request_frames import what_is_asked
-from registry.text.trigger_words import missing_triggers
 from registry.text.unwanted import read_wish
 from registry.text.word_segmentation import clean
 
@@ -102,10 +81,10 @@ class Finder:
         blobs: BlobStore,
         text_encoder: TextEncoder,
     ) -> None:
-        self._settings = settings
         self._sessions = sessions
         self._text_encoder = text_encoder
         self._encoders = ServingEncoders(settings.text_encoder, blobs)
+        self._chooser = Chooser(settings.base_models, self._encoders, text_encoder)
         self.remembered = Remembered()
 
     def search(self, text: str, filters: Filters, paging: Paging) -> SearchPage:
@@ -280,88 +259,23 @@ class Finder:
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
 
-        `registry.retrieval.selection` says how. Of a prompt that calls for adapters, as
-        `<lora:name:0.8>`, they are those, at the strengths that it says.
+        Of a prompt that calls for adapters, as `<lora:name:0.8>`, they are those, at the strengths
+        that it says.
 
         Raises:
             NothingFoundError: there is none.
             CalledAdapterError: one that the prompt calls for is not here.
         """
         pasted = read_pasted(_checked(prompt))
-        if pasted.called[:k]:
-            return self._called(pasted, k, filters)
         with self._snapshot() as session:
-            base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
-            check_filters(session, filters)
-            # A sibling's adapters can be loaded, and seldom do good.
-            drawn = related_base_models(known_name(base_model), siblings=False)
-            filters = replace(filters, base_models=drawn, variants=False)
-            space = Space(self._encoders.find(session, base_model)[0], drawn)
-            candidates = find_candidates(
-                session, pasted.plain_words, filters, self._text_encoder, space
-            )
-            chosen = choose(candidates, k)
-            cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
-            nearness = self._nearness(session, pasted.text, list(cards.values()))
-        if not chosen:
-            raise NothingFoundError(pasted.text, filters.base_models[0])
-        return [
-            Choice(
-                cards[candidate.adapter_id],
-                *nearness[candidate.adapter_id],
-                candidate.span.text,
-            )
-            for candidate in chosen
-        ]
-
-    def _called(self, prompt: PastedPrompt, k: int, filters: Filters) -> list[Choice]:
-        """Return the first `k` adapters that a prompt calls for."""
-        with self._snapshot() as session:
-            check_filters(session, filters)
-            cards: dict[int, AdapterCard] = {}
-            names: dict[int, str] = {}
-            for named in prompt.called[:k]:
-                match = next(iter(find_named(session, [named], filters)), None)
-                if match is None:
-                    raise CalledAdapterError(named.name)
-                for id_, card in load_cards(session, [match.adapter_id]).items():
-                    strength = card.strength if named.strength is None else named.strength
-                    cards[id_], names[id_] = replace(card, strength=strength), named.name
-            nearness = self._nearness(session, prompt.without_calls, list(cards.values()))
-        return [Choice(card, *nearness[id_], names[id_]) for id_, card in cards.items()]
+            if pasted.called[:k]:
+                return self._chooser.called(session, pasted, k, filters)
+            return self._chooser.choose(session, pasted, k, filters)
 
     def named_adapters(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
         """Return adapters as if they had been chosen for `prompt`."""
         with self._snapshot() as session:
-            nearness = self._nearness(session, clean(prompt), cards)
-        return [Choice(card, *nearness[card.id]) for card in cards]
-
-    def _nearness(
-        self, session: Session, prompt: str, cards: Sequence[AdapterCard]
-    ) -> dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]]:
-        """Return by id how similar an adapter's weights are to each part of `prompt`, the whole
-        first, and their embedding.
-
-        The trigger words that fusing adds are parts too: adapters that are named are wanted.
-        By the active encoder of each one's base model; None where it does not know them.
-        """
-        nearness: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
-            card.id: (None, None) for card in cards
-        }
-        added = [word for words in missing_triggers(prompt, cards) for word in words]
-        embeddings = self._text_encoder.encode([*texts_of(prompt), *added])
-        for base_model in dict.fromkeys(card.base_model for card in cards):
-            encoder, _ = self._encoders.find(session, base_model)
-            if encoder is None:
-                continue
-            queries = encoder.loaded.encode_query(embeddings)
-            ids = [card.id for card in cards if card.base_model == base_model]
-            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=ids)
-            for id_, weights in stored.items():
-                # Stored in half precision, so that the length is not quite 1.
-                similarities = queries @ weights / np.linalg.norm(weights)
-                nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
-        return nearness
+            return self._chooser.named(session, clean(prompt), cards)
 
     def similar(self, adapter_id: int, paging: Paging, mature: Maturity = "any") -> Similar:
         """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
@@ -370,60 +284,17 @@ class Finder:
         Listings of the same tensors are one result; those of the adapter itself are none.
         """
         with self._snapshot() as session:
-            card = load_cards(session, [adapter_id]).get(adapter_id)
-            if card is None:
-                raise AdapterNotFoundError(adapter_id)
-            filters = Filters((_family_of(card.base_model),), mature=mature)
-            found = self._nearest_by_encoder(session, card, filters, MOST_FOUND + 1)
-            by: ComparedBy = "encoder"
-            if found is None:
-                found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
-                by = "fingerprints" if found is not None else "nothing"
-            near = [
-                SearchHit(match.adapter_id, match.score, signals={"weights": match.score})
-                for match in found or ()
-            ]
-            # The same tensors under another listing are no other adapter; `duplicates` tells them.
-            held = contents(session, [adapter_id, *(hit.adapter_id for hit in near)])
-            own = held.get(adapter_id)
-            hits = {
-                hit.adapter_id: hit
-                for hit in fold(near, held)
-                if hit.adapter_id != adapter_id and (own is None or held.get(hit.adapter_id) != own)
-            }
-            ids = list(hits)[:MOST_FOUND]
-            page = page_of(session, ("similar", adapter_id, mature), ids, paging)
-            results = load_results(session, [hits[id_] for id_ in page.ids])
-            return Similar(by, results, page.total, page.next)
-
-    def _nearest_by_encoder(
-        self, session: Session, card: AdapterCard, filters: Filters, limit: int
-    ) -> list[Match] | None:
-        """Return the nearest adapters in the encoder's space; None where it lacks this one."""
-        encoder, _ = self._encoders.find(session, card.base_model)
-        if encoder is None:
-            return None
-        weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[card.id])
-        if card.id not in weights:
-            return None
-        return nearest_by_weights(
-            session, weights[card.id], encoder=encoder.name, filters=filters, limit=limit
-        )
+            return list_similar(session, self._encoders, adapter_id, paging, mature)
 
     def duplicates(self, adapter_id: int, paging: Paging) -> DuplicatesPage:
         """Return a page of adapters that are this one again, the most certain most relevant."""
         with self._snapshot() as session:
-            if not load_cards(session, [adapter_id]):
-                raise AdapterNotFoundError(adapter_id)
-            found = {copy.adapter_id: copy for copy in find_duplicates(session, adapter_id)}
-            page = page_of(session, ("duplicates", adapter_id), list(found), paging)
-            results = load_duplicates(session, [found[id_] for id_ in page.ids])
-            return DuplicatesPage(results, page.total, page.next)
+            return list_duplicates(session, adapter_id, paging)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
         with self._snapshot() as session:
-            return self._resolve_base_model(session, None)
+            return self._chooser.base_model(session, None)
 
     def calibrate(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
         """Return what an encoder's similarities mean in this index, for its row."""
@@ -480,26 +351,6 @@ class Finder:
                 spaces = [replace(spaces[0], base_models=())]
         return spaces, tuple(notes)
 
-    def _resolve_base_model(self, session: Session, asked: str | None) -> str:
-        """Return `asked` if it has adapters; else the default.
-
-        The default is what most adapters are for, among those that images can be made
-        with here (REGISTRY_BASE_MODELS), if there are any; where `asked` may mean several, that of
-        those.
-        """
-        known = list(count_by_base_model(session))
-        if not known:
-            raise NothingIndexedError
-        possible = known
-        if asked is not None:
-            meant = base_models_meant(asked)
-            possible = [name for name in known if name in meant]
-            if not possible:
-                raise UnknownBaseModelError(asked, known)
-            if len(names := known_names(asked)) == 1:
-                return names[0]
-        return (bases_for(possible, self._settings.base_models) or possible)[0]
-
 
 def _understood(wanted: str, unwanted: Iterable[str]) -> str:
     return UNDERSTOOD.format(wanted, "”, “".join(unwanted))
@@ -528,12 +379,6 @@ def _named_here(session: Session, words: Sequence[str]) -> tuple[str, ...]:
             names = tuple(name for name in base_models_meant(word) if name in listed)
         named += names
     return tuple(dict.fromkeys(named))
-
-
-def _family_of(base_model: str) -> str:
-    """Return the name that means a base model's whole family, where it has one."""
-    facts = find_facts(base_model)
-    return facts.name if facts and facts.name in facts.variants else base_model
 
 
 def _checked(text: str) -> str:
