@@ -109,15 +109,21 @@ def _lora(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alp
 def _loha(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alpha) -> Layer:
     names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
     _need(file, module, parts, names)
-    w1_a, w1_b, w2_a, w2_b = (parts[name] for name in names)
+    halves = [parts[name] for name in names]
+    kernels: list[tuple[int, ...]] = [(), ()]
+    if all(half.ndim == 4 for half in halves):
+        # OneTrainer's are the weights of two convolutions, the outer one 1 x 1.
+        kernels = [tuple(half.shape[2:]) for half in (halves[1], halves[3])]
+        halves = [half.flatten(1) for half in halves]
+    w1_a, w1_b, w2_a, w2_b = halves
     t1, t2 = parts.get("hada_t1"), parts.get("hada_t2")
     if (t1 is None) != (t2 is None):
         raise BadWeightsError(file, f"layer {module} has one Tucker core of two")
     for a, b, core in ((w1_a, w1_b, t1), (w2_a, w2_b, t2)):
         _check_product(file, module, a, b, core)
     scale = alpha.scale(module, parts.get("alpha"), max(len(w1_b), 1))
-    layer = LohaLayer(w1_a, w1_b, w2_a, w2_b, scale, t1, t2)
-    if layer.shape != LohaLayer(w2_a, w2_b, w1_a, w1_b, scale, t2, t1).shape:
+    layer = LohaLayer(w1_a, w1_b, w2_a, w2_b, scale, t1, t2, kernels[0])
+    if layer.shape != LohaLayer(w2_a, w2_b, w1_a, w1_b, scale, t2, t1, kernels[1]).shape:
         raise BadWeightsError(file, f"layer {module} multiplies changes of different shapes")
     return layer
 

@@ -38,7 +38,7 @@ SUFFIXES = (
 # own prefix before either.
 TEXT_ENCODER = re.compile(
     r"(?:base_model\.model\.)*"
-    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.|(clip_[lg]|t5|llama)\.)"
+    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?[._]|text_encoders\.(\w+)\.|(clip_[lg]|t5|llama)\.)"
 )
 EMBEDDING = re.compile(r"bundle_emb\.")
 

@@ -216,6 +216,8 @@ def test_what_whole_models_have_too_is_refused_beside_factors(
         read_tensors(tmp_path, one_layer() | {key: torch.ones(2, 2)})
 
 
+# The last is what ai-toolkit writes where it saves as PEFT does.
+@pytest.mark.parametrize("part", ["text_encoder", "lora_te1"])
 @pytest.mark.parametrize(
     ("down", "up"),
     [
@@ -223,8 +225,10 @@ def test_what_whole_models_have_too_is_refused_beside_factors(
         ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
     ],
 )
-def test_text_encoder_parts_are_left_out_and_said_so(tmp_path: Path, down: str, up: str) -> None:
-    text = "text_encoder.text_model.encoder.layers.0.mlp.fc1"
+def test_text_encoder_parts_are_left_out_and_said_so(
+    tmp_path: Path, part: str, down: str, up: str
+) -> None:
+    text = f"{part}.text_model.encoder.layers.0.mlp.fc1"
     tensors = {
         **one_layer(),
         f"{text}.{down}": torch.ones(2, 8),

@@ -264,6 +264,16 @@ def one_trainer_dora(architecture: str) -> Sample:
     )  # fmt: skip
 
 
+def one_trainer_loha(architecture: str) -> Sample:
+    """Convolutions as the weights of two convolutions."""
+    pen, family = Pen(), family_of(architecture)
+    shapes: Shapes = {**family.block_layers, **family.convolutions}
+    sample = Sample(architecture, metadata={"ot_revision": "1"})
+    return write_all(
+        sample, shapes, flat("lora_unet_"), lambda shape: pen.loha(shape, convolved=True)
+    )
+
+
 def xlabs() -> Sample:
     """LoRAs of attention processors; in single blocks without the rows of the mlp."""
     pen, sample = Pen(), Sample("flux.1")
@@ -421,6 +431,7 @@ CASES = [
         Case("OneTrainer", "DoRA", a, built(one_trainer_dora, a))
         for a in ("flux.1", "sdxl-1.0")
     ),
+    Case("OneTrainer", "LoHa", "sd-1.5", built(one_trainer_loha, "sd-1.5")),
     Case("XLabs", "LoRA", "flux.1", built(xlabs)),
     Case("ComfyUI", "LoRA, BFL names", "flux.1", built(bfl, "diffusion_model.", "")),
     Case("BFL names", "LoRA with alpha", "flux.1", built(bfl, "", "alpha")),

@@ -67,7 +67,15 @@ class Pen:
         change = rebuild_tucker(mid, up.flatten(1).T, down.flatten(1))
         return Written(tensors, alpha / rank * change)
 
-    def loha(self, shape: tuple[int, ...], *, rank: int = 2, tucker: bool = False) -> Written:
+    def loha(
+        self,
+        shape: tuple[int, ...],
+        *,
+        rank: int = 2,
+        tucker: bool = False,
+        convolved: bool = False,
+    ) -> Written:
+        """`convolved`: of a convolution, the weights of two, as OneTrainer's `LoHaModule` has."""
         outputs, inputs, *kernel = shape
         alpha, halves = self.alpha(), []
         tensors: Tensors = {}
@@ -81,6 +89,8 @@ class Pen:
                 a = self.draw(outputs, rank)
                 b = self.draw(rank, inputs * int(torch.tensor(kernel).prod()))
                 halves.append((a.double() @ b.double()).reshape(shape))
+            if convolved and kernel:
+                a, b = a.reshape(outputs, rank, 1, 1), b.reshape(rank, inputs, *kernel)
             tensors |= {f"hada_w{number}_a": a, f"hada_w{number}_b": b}
         tensors["alpha"] = torch.tensor(alpha)
         return Written(tensors, alpha / rank * halves[0] * halves[1])
