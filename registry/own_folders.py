@@ -115,8 +115,9 @@ class OwnFolders:
 
     def remove(self, path: str) -> None:
         """Watch a folder no more; its adapters stay. Or raise FolderNotWatchedError."""
+        folder = self.watched(path)
         with transaction(self._sessions) as session:
-            own_folders.remove_folder(session, path)
+            own_folders.remove_folder(session, str(folder))
 
     def watched(self, path: str) -> Path:
         """Return a folder that is watched, or raise FolderNotWatchedError."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from crawler.errors import AutoLoraError, FileTooLargeError, NoRoomError
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds; an image takes a few on a small base and a minute on a large one.
 RETRY_AFTER = 10
+# nginx's word for who hung up before he had sent all; HTTP has none.
+CLIENT_CLOSED = 499
 PROBLEM_JSON = "application/problem+json"
 # Of a request's faults; what is sent back must not grow with what was sent.
 MOST_FAULTS = 5
@@ -206,6 +209,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AutoLoraError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -293,6 +297,11 @@ def _methods_here(request: Request) -> list[str]:
         for scope in [{**request.scope, "method": method}]
         if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
     ]
+
+
+def _on_gone(request: Request, error: Exception) -> Response:
+    """Answer whoever hung up while he was sending: nobody reads it, and it is counted."""
+    return Response(status_code=CLIENT_CLOSED)
 
 
 def _on_bug(request: Request, error: Exception) -> Response:

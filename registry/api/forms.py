@@ -10,6 +10,8 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from registry.api.schemas.shapes import without_nul
+
 # Of hundreds of copies in one's folders, each can be ticked.
 MOST_FIELDS = 1000
 
@@ -26,7 +28,9 @@ async def read_fields(request: Request) -> dict[str, list[str]]:
         fields = parse_qs(body.decode(), max_num_fields=MOST_FIELDS)
     except ValueError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST) from error
-    return {name: [value.strip() for value in values] for name, values in fields.items()}
+    return {
+        name: [without_nul(value.strip()) for value in values] for name, values in fields.items()
+    }
 
 
 FormDep = Annotated[dict[str, str], Depends(read_form)]

@@ -25,7 +25,7 @@ from registry.api.schemas.images import (
 from registry.api.schemas.shapes import MOST_ID
 from registry.api.server_events import changes
 from registry.db.images import ImageFacts
-from registry.errors import ImageRequestError
+from registry.errors import ImageRequestError, NoPreviewError
 from registry.fusion.errors import SamplingError
 from registry.retrieval.cursors import read_number, write_cursor
 
@@ -149,9 +149,17 @@ def get_thumbnail(image_id: ImageId, request: Request, registry: RegistryDep) ->
 
 
 @router.get("/images/{image_id}/preview", response_class=Response, responses=_picture("image/webp"))
-def get_preview(image_id: ImageId, request: Request, desk: DeskDep) -> Response:
+def get_preview(
+    image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
+) -> Response:
     """Return how an image looks by now, while this server draws it: some KB, once a second."""
-    return _sent(request, desk.previews.get(image_id).webp, "image/webp")
+    try:
+        look = desk.previews.get(image_id)
+    except NoPreviewError:
+        # Of an image that is not there, none is to be waited for.
+        registry.images.get(image_id)
+        raise
+    return _sent(request, look.webp, "image/webp")
 
 
 def _sent(

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from registry.api.schemas.shapes import (
     Answer,
-    Asked,
     BaseModelName,
     Bytes,
     Id,
+    Kept,
     Moment,
     Next,
     Sha256,
@@ -162,7 +162,7 @@ def _file_url(detail: "AdapterDetail") -> str | None:
     return f"/v1/adapters/{detail.card.id}/file" if handed_out else None
 
 
-class ClaimRequest(Asked):
+class ClaimRequest(Kept):
     """What a person says that an adapter is for; hubs' words for it are understood too."""
 
     base_model: Text = Field(examples=["flux.1-dev"], min_length=1)

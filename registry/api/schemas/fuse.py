@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.asked import Mature
@@ -13,8 +12,8 @@ from registry.api.schemas.shapes import (
     AdapterId,
     Answer,
     Asked,
+    Kept,
     Text,
-    without_nul,
 )
 from registry.errors import ImageRequestError
 from registry.fusion.options import (
@@ -124,7 +123,7 @@ class ChoiceAnswer(Answer):
         )
 
 
-class FuseRequest(Asked):
+class FuseRequest(Kept):
     """Without `adapters`, up to `k` are found for the prompt."""
 
     prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
@@ -149,14 +148,6 @@ class FuseRequest(Asked):
         default=True,
         description="Whether to measure how far several adapters depart from the base together.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nul(cls, given: Any) -> Any:
-        try:
-            return without_nul(given)
-        except RecursionError as error:
-            raise PydanticCustomError("nested_too_deeply", "it is nested too deeply") from error
 
     def check_sense(self) -> None:
         """Raise ImageRequestError where a prompt calls for more than may be named."""

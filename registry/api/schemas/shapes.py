@@ -87,3 +87,15 @@ def without_nul(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nul(own) for own in value]
     return value
+
+
+class Kept(Asked):
+    """A request whose texts the database keeps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, given: Any) -> Any:
+        try:
+            return without_nul(given)
+        except RecursionError as error:
+            raise PydanticCustomError("nested_too_deeply", "it is nested too deeply") from error

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -71,6 +74,39 @@ def test_images_that_wait_are_counted_until_they_are_done_or_given_up(client: Te
     # Behind what is done, so the others have been counted out.
     queue.submit(lambda _: None).future.result(timeout=60)
     assert numbers(client)["autolora_queued_images",] <= 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/folders/files?name=a.safetensors", "/v1/recipes/draw", "/v1/search/picture"]
+)
+def test_who_hangs_up_while_sending_is_no_fault_of_the_server(
+    client: TestClient, path: str
+) -> None:
+    whole = httpx.Request("POST", f"http://127.0.0.1{path}", headers={"Content-Length": "2000"})
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": whole.url.path,
+        "query_string": whole.url.query,
+        "headers": [(name.lower(), value) for name, value in whole.headers.raw],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 80),
+    }
+    came = iter([{"type": "http.request", "body": b"abc", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        return next(came, {"type": "http.disconnect"})
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        """Nobody is there."""
+
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+
+    statuses = [key[3] for key in numbers(client) if key[:2] == ("autolora_requests_total", "POST")]
+    assert statuses == ["499"]
 
 
 def test_no_label_is_of_what_a_request_says(client: TestClient) -> None:

@@ -131,7 +131,7 @@ def test_a_folder_that_was_only_refreshed_can_be_watched(
     assert "No folder was added yet" not in before
     assert f'name="path" value="{folder}"><code' in before
     settle(client, 1)
-    assert "Read by `autolora refresh`" not in client.get("/folders").text
+    assert "Read by “autolora refresh”" not in client.get("/folders").text
 
 
 @pytest.mark.parametrize(("language", "seam"), [("en", ": "), ("zh", "：")])
@@ -528,6 +528,11 @@ def test_a_folder_is_watched_no_more_and_keeps_its_adapters(
     assert folders_of(client) == []
     assert names(client) == {"fox"}
     assert client.post("/v1/folders/refresh", json={"path": str(folder)}).status_code == 404
+
+
+def test_a_path_that_the_database_could_not_keep_is_not_watched(client: TestClient) -> None:
+    assert client.delete("/v1/folders", params={"path": "/a\0"}).status_code == 404
+    assert client.post("/folders/remove", data={"path": "/a\0"}).status_code == 404
 
 
 def test_what_waits_says_for_which_folders(

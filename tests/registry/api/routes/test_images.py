@@ -126,6 +126,10 @@ def test_an_image_is_shown_while_it_is_drawn_and_not_after(
     assert gone.json()["type"] == "urn:autolora:problem:no-preview"
 
 
+def test_an_image_that_is_not_there_has_no_preview_to_wait_for(client: TestClient) -> None:
+    assert client.get("/v1/images/7/preview").status_code == 404
+
+
 def test_a_look_is_sent_once(client: TestClient) -> None:
     client.app.state.desk.previews.show(7, Image.new("RGB", (8, 8)))  # type: ignore[attr-defined]
 

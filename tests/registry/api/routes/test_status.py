@@ -177,7 +177,7 @@ def test_the_page_names_what_failed_in_a_refresh(client: TestClient, registry: R
 
     assert f"zoo/&lt;19&gt;: {message}" in english
     assert "zoo/&lt;20&gt;" not in english
-    assert "And 3 more: `autolora runs --problems`." in english
+    assert "And 3 more: “autolora runs --problems”." in english
     assert "zoo/&lt;0&gt;: 6 字节太少，不是完整的 safetensors 文件：文件不完整" in chinese
 
 
