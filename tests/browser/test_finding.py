@@ -272,3 +272,36 @@ def test_what_is_dropped_and_no_picture_is_refused_where_one_is(page: Page, path
     expect(page.get_by_role("alert").first).to_contain_text("fox.safetensors is no picture")
     expect(page.get_by_role("alert").first).to_contain_text("“My files”")
     assert page.url.endswith(path)
+
+
+def test_larger_covers_lie_over_no_click(page: Page) -> None:
+    """They are shown over the next tile, to which a mouse may be on its way."""
+    page.goto("/")
+    first, second = (page.locator(".card").nth(place) for place in (0, 1))
+    link = second.locator("h3 a").get_attribute("href")
+    first.locator(".picture").first.hover()
+    expect(page.locator(".preview")).to_be_visible()
+    box = second.bounding_box()
+    assert box is not None
+    x, y = box["x"] + 80, box["y"] + 80
+    covered = "([x, y]) => Boolean(document.elementFromPoint(x, y).closest('.preview'))"
+    assert page.evaluate(covered, [x, y])
+
+    page.mouse.click(x, y)
+
+    page.wait_for_url(f"**{link}*")
+
+
+def test_text_is_dropped_into_the_field_below_and_files_are_read(page: Page) -> None:
+    page.goto("/")
+    drop = """type => {
+        const dataTransfer = new DataTransfer();
+        if (type === "Files") dataTransfer.items.add(new File(["x"], "x.txt"));
+        else dataTransfer.setData(type, "a fox");
+        const event = new DragEvent("dragover", { dataTransfer, bubbles: true, cancelable: true });
+        document.querySelector("[name=q]").dispatchEvent(event);
+        return event.defaultPrevented;
+    }"""
+
+    assert page.evaluate(drop, "Files")
+    assert not page.evaluate(drop, "text/plain")

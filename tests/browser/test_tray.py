@@ -122,3 +122,14 @@ def test_the_tray_is_fused_where_an_address_asks_for_nothing_else(page: Page, ot
     assert page.evaluate("history.state") == {"drawn": []}
     assert page.locator("#chosen > li").count() == 0
     assert put_aside(page) == [(other, 1)]
+
+
+def test_what_a_browser_has_no_room_for_is_in_the_tray_of_the_page(page: Page, other: int) -> None:
+    full = "() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }"
+    page.evaluate(full)
+    another = page.locator(".card input[name=adapter]:not(:checked)").first.input_value()
+    box = page.locator(f".card input[name=adapter][value='{another}']")
+    box.click()
+
+    assert [id_ for id_, _ in put_aside(page)] == [other, int(another)]
+    expect(box).to_be_checked()

@@ -100,8 +100,11 @@ drop.querySelector("input").addEventListener("change", (event) => {
   // A browser tells of no choice that is the one before.
   event.target.value = "";
 });
-document.addEventListener("dragover", (event) => event.preventDefault());
+// Text is for the field that it is dropped on.
+const hasFiles = (event) => event.dataTransfer.types.includes("Files");
+document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
 document.addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
   event.preventDefault();
   sendAll([...event.dataTransfer.files]);
 });

@@ -119,8 +119,10 @@ function startPictures(form) {
     else form.submit();
   };
   document.addEventListener("dragover", (event) => {
+    // Text is for the field that it is dropped on.
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
-    document.body.classList.toggle("dropping", event.dataTransfer.types.includes("Files"));
+    document.body.classList.add("dropping");
   });
   for (const over of ["dragend", "drop", "dragleave"]) {
     document.addEventListener(over, () => document.body.classList.remove("dropping"));

@@ -48,6 +48,11 @@ function startPreviews() {
     return image;
   }
 
+  // It lies over other tiles: a click is meant for what is below.
+  panel.addEventListener("click", (event) => {
+    panel.hidden = true;
+    document.elementFromPoint(event.clientX, event.clientY)?.click();
+  });
   const cardOf = (event) => event.target.closest?.(".card");
   document.addEventListener("pointerover", (event) => {
     // A finger that scrolls does not point.

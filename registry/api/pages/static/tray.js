@@ -34,6 +34,8 @@ const Tray = (() => {
   function write(entries) {
     kept = JSON.stringify(entries);
     try {
+      // What cannot be kept is not to be read in its place.
+      localStorage.removeItem(key());
       localStorage.setItem(key(), kept);
     } catch { /* as above */ }
     document.dispatchEvent(new Event("tray"));

@@ -41,8 +41,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "folders.remove": ("Watch no more", "不再监视"),
     "folders.of": ("{what}: {path}", "{what}：{path}"),
     "folders.unwatched": (
-        "Read by `autolora refresh`, and not watched",
-        "由 `autolora refresh` 读取，未监视",
+        "Read by “autolora refresh”, and not watched",
+        "由“autolora refresh”读取，未监视",
     ),
     "folders.watch": ("Watch", "监视"),
     "folders.watch.of": ("Watch {path}", "监视 {path}"),

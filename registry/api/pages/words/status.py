@@ -61,8 +61,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.step.draw": ("draw covers", "生成封面"),
     "status.failed": ("{n} failed", "{n} 个失败"),
     "status.problems.more": (
-        "And {n} more: `autolora runs --problems`.",
-        "另有 {n} 个：`autolora runs --problems`。",
+        "And {n} more: “autolora runs --problems”.",
+        "另有 {n} 个：“autolora runs --problems”。",
     ),
     "status.each": ("{size} for each of {n} indexed", "{n} 个已索引，每个 {size}"),
 }
