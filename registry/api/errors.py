@@ -1,6 +1,7 @@
 """Our errors -> HTTP. The only place that knows status codes, and only as a table."""
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -176,9 +177,9 @@ def status_of(error: Exception) -> HTTPStatus:
 def problem_of(error: Exception) -> dict[str, object]:
     """Return the problem document (RFC 9457) of one of our errors."""
     name = type(error).__name__.removesuffix("Error")
-    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("ComfyUI", "Comfyui")).lower()
     detail = SAID.get(_kind_of(error)) or for_http(str(error))
-    return _problem(status_of(error), words.strip(), detail)
+    return _problem(status_of(error), words, detail)
 
 
 def bug_problem() -> dict[str, object]:

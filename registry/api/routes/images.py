@@ -76,13 +76,15 @@ def ask_for_images(
 
 
 @router.get("/images")
-def list_images(params: Annotated[PageParams, Query()], registry: RegistryDep) -> ImageListAnswer:
+def list_images(
+    params: Annotated[PageParams, Query()], request: Request, registry: RegistryDep
+) -> ImageListAnswer:
     """List images that were asked for, the last one first."""
     before = read_number("images", params.cursor)
     images = registry.images.list(before_id=before, limit=params.limit + 1)
     more, images = len(images) > params.limit, images[: params.limit]
     return ImageListAnswer(
-        items=[ImageAnswer.from_facts(facts) for facts in images],
+        items=[_answer(request, facts) for facts in images],
         next=write_cursor("images", [images[-1].id]) if more else None,
     )
 
@@ -96,7 +98,7 @@ def get_image(
     return _answer(request, facts, desk.previews.path(image_id))
 
 
-def _answer(request: Request, facts: ImageFacts, preview: str | None) -> ImageAnswer:
+def _answer(request: Request, facts: ImageFacts, preview: str | None = None) -> ImageAnswer:
     problem = facts.problem and in_language(request, facts.problem)
     return ImageAnswer.from_facts(replace(facts, problem=problem), preview)
 
@@ -173,11 +175,13 @@ def _sent(
 
 
 @drawing_router.post("/images/{image_id}/cancel")
-def cancel_image(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> ImageAnswer:
+def cancel_image(
+    image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
+) -> ImageAnswer:
     """Give an image up: what is drawn stops at its next step. A finished one stays as it is."""
     facts = registry.images.cancel(image_id)
     desk.give_up(image_id)
-    return ImageAnswer.from_facts(facts)
+    return _answer(request, facts)
 
 
 @drawing_router.delete("/images/{image_id}", status_code=204)

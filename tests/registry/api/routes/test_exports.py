@@ -177,6 +177,7 @@ def test_a_recipe_is_sent_to_the_comfyui_of_the_settings(
 
     assert (unset.status_code, sent.status_code) == (409, 200)
     assert "REGISTRY_COMFYUI_URL" in unset.json()["detail"]
+    assert unset.json()["type"] == "urn:autolora:problem:comfyui-not-set"
     assert sent.json() == {"prompt_id": "prompt-1", "number": 1.0}
     assert json.dumps(server.taken[0]["prompt"]).count("LoraLoaderModelOnly") == 1
     assert (refused.status_code, gone.status_code) == (502, 502)

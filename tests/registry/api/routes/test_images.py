@@ -317,8 +317,11 @@ def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) ->
 
     assert image["state"] == "failed"
     assert "12345" in image["problem"]["detail"]
-    chinese = client.get(f"/v1/images/{asked['id']}", headers={"Accept-Language": "zh"}).json()
+    reader, path = {"Accept-Language": "zh"}, f"/v1/images/{asked['id']}"
+    chinese = client.get(path, headers=reader).json()
     assert chinese["problem"] == image["problem"] | {"detail": "没有编号为 12345 的适配器。"}
+    assert client.get("/v1/images", headers=reader).json()["items"] == [chinese]
+    assert client.post(f"{path}/cancel", headers=reader).json() == chinese
     assert image["png"] is None
     refused = client.get(f"/v1/images/{asked['id']}/png")
     told = f"image {asked['id']} has no picture; its state is: failed."
