@@ -32,7 +32,6 @@ from registry.retrieval.filters import (
 from registry.retrieval.found import MOST_FOUND, page_of
 from registry.retrieval.given_values import Likes, Paging, check_length
 from registry.retrieval.hybrid import Question, SearchQuery, correct, put, read
-from registry.retrieval.kin import list_duplicates, list_similar
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Spaces, search_alike
 from registry.retrieval.opening import ActiveEncoder, ask_opening
@@ -48,6 +47,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.serving_encoders import ServingEncoders, no_encoder
+from registry.retrieval.similar import list_duplicates, list_similar
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.statements import (
     begin_snapshot,
@@ -278,11 +278,7 @@ class Finder:
             return self._chooser.named(session, clean(prompt), cards)
 
     def similar(self, adapter_id: int, paging: Paging, mature: Maturity = "any") -> Similar:
-        """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
-
-        By fingerprints where no encoder is active, or where it has not embedded the adapter.
-        Listings of the same tensors are one result; those of the adapter itself are none.
-        """
+        """Return a page of the adapters with the most similar weights; see `list_similar`."""
         with self._snapshot() as session:
             return list_similar(session, self._encoders, adapter_id, paging, mature)
 
