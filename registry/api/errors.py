@@ -177,7 +177,7 @@ def status_of(error: Exception) -> HTTPStatus:
 def problem_of(error: Exception) -> dict[str, object]:
     """Return the problem document (RFC 9457) of one of our errors."""
     name = type(error).__name__.removesuffix("Error")
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("ComfyUI", "Comfyui")).lower()
+    words = re.sub(r"(?<=[A-Za-z])(?=[A-Z][a-z])", " ", name).lower()
     detail = SAID.get(_kind_of(error)) or for_http(str(error))
     return _problem(status_of(error), words, detail)
 
