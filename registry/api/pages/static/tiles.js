@@ -51,7 +51,8 @@ function startPreviews() {
   // It lies over other tiles: a click is meant for what is below.
   panel.addEventListener("click", (event) => {
     panel.hidden = true;
-    document.elementFromPoint(event.clientX, event.clientY)?.click();
+    // With the keys that were held: they open another tab.
+    document.elementFromPoint(event.clientX, event.clientY)?.dispatchEvent(new MouseEvent("click", event));
   });
   const cardOf = (event) => event.target.closest?.(".card");
   document.addEventListener("pointerover", (event) => {
