@@ -249,7 +249,7 @@ def test_the_api_and_the_page_take_a_claim(registry: Registry, folder: Path) -> 
     [adapter_id] = ids(registry).values()
     url = f"/v1/adapters/{adapter_id}/claim"
     with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
-        said = client.put(url, json={"base_model": "flux.1-dev", "who": "a\0nn"}).json()
+        said = client.put(url, json={"base_model": "flux.1-dev", "who": "ann"}).json()
         wrong = client.put(url, json={"base_model": "flux.1-dve"})
         page = client.get(f"/adapters/{adapter_id}").text
         other_site = client.post(
@@ -259,18 +259,34 @@ def test_the_api_and_the_page_take_a_claim(registry: Registry, folder: Path) -> 
         )
         posted = client.post(
             f"/adapters/{adapter_id}/claim",
-            data={"base_model": "qwen-image", "who": "be\0n"},
+            data={"base_model": "qwen-image", "who": "ben"},
             follow_redirects=False,
         )
         changed = client.get(f"/v1/adapters/{adapter_id}").json()
         taken_back = client.delete(url).json()
 
     assert (said["base_model"], said["fusable"]) == ("flux.1-dev", True)
-    assert (said["claim"]["base_model"], said["claim"]["who"]) == ("flux.1-dev", "a\ufffdnn")
+    assert (said["claim"]["base_model"], said["claim"]["who"]) == ("flux.1-dev", "ann")
     assert wrong.status_code == 422
     assert "did you mean" in wrong.json()["detail"]
-    assert "a\ufffdnn says: flux.1-dev." in page
+    assert "ann says: flux.1-dev." in page
     assert other_site.status_code == 403
     assert posted.status_code == 303
     assert changed["base_model"] == "qwen-image"
     assert (taken_back["claim"], taken_back["base_model"]) == (None, "unknown")
+
+
+def test_who_claims_is_kept_without_what_a_database_cannot_keep(
+    registry: Registry, folder: Path
+) -> None:
+    write(folder, "queries", queries())
+    refresh(registry, folder)
+    [adapter_id] = ids(registry).values()
+    asked = {"base_model": "flux.1-dev", "who": "a\0nn"}
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        said = client.put(f"/v1/adapters/{adapter_id}/claim", json=asked).json()
+        client.post(f"/adapters/{adapter_id}/claim", data=asked | {"who": "be\0n"})
+        posted = client.get(f"/v1/adapters/{adapter_id}").json()
+
+    assert said["claim"]["who"] == "a\ufffdnn"
+    assert posted["claim"]["who"] == "be\ufffdn"
