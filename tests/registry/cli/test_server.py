@@ -180,8 +180,12 @@ def test_other_processes_run_our_own_code_wherever_they_are_started() -> None:
         assert httpx.get(f"http://{host}:{port}/healthz", timeout=60).is_success
 
 
-def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:
+def test_a_signal_gives_up_the_image_at_work(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C must not wait until nobody's image is done."""
+    # The library of events remembers a signal for all servers of a process.
+    monkeypatch.setattr("sse_starlette.sse.AppStatus.should_exit", False)
     served = create_app(registry)
     server = Server(uvicorn.Config(served), served.state.queue)
 
