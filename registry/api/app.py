@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.routing import BaseRoute
 
 from registry import measures
 from registry.api.access import allowed_to, is_public, open_scopes, wants_tokens
@@ -131,6 +133,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
         yield
         close(app)
 
+    settings = registry.settings
     app = App(
         title="AutoLoRA Registry",
         description="Find LoRA adapters by what they do, and make images with them.",
@@ -140,28 +143,39 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
         # FastAPI's own pages load scripts from a CDN.
         docs_url=None,
         redoc_url=None,
-        responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}},
+        routes=_routes(settings.public_read, settings.public_metrics),
     )
     _furnish(app, registry, identity)
-    for routers, described in ((API, True), (PAGES, False)):
-        for router, wanted in routers:
-            is_open = router is metrics.router and registry.settings.public_metrics
-            scope = None if is_open else wanted
-            if not registry.settings.public_read or _is_public(router, scope):
-                guards = [] if scope is None else [Depends(allowed_to(scope))]
-                # A page makes the best of whatever its address says.
-                guards += [Depends(refuse_repeated)] if described else []
-                app.include_router(router, dependencies=guards, include_in_schema=described)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_handlers(app)
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
-    app.add_middleware(Admission, settings=registry.settings)
+    app.add_middleware(Admission, settings=settings)
     app.add_middleware(LimitAddresses, limits=app.state.limits)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds)
     return app
+
+
+@cache
+def _routes(public_read: bool, public_metrics: bool) -> list[BaseRoute]:
+    """Return the routes of every app of such settings, guarded.
+
+    FastAPI prepares a route when a request first passes it, .3 s for all, and keeps that beside it.
+    """
+    every = APIRouter(
+        responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}}
+    )
+    for routers, described in ((API, True), (PAGES, False)):
+        for router, wanted in routers:
+            scope = None if router is metrics.router and public_metrics else wanted
+            if not public_read or _is_public(router, scope):
+                guards = [] if scope is None else [Depends(allowed_to(scope))]
+                # A page makes the best of whatever its address says.
+                guards += [Depends(refuse_repeated)] if described else []
+                every.include_router(router, dependencies=guards, include_in_schema=described)
+    return every.routes
 
 
 def _is_public(router: APIRouter, scope: TokenScope | None) -> bool:
