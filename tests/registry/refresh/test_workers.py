@@ -89,7 +89,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 @contextmanager
