@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from registry.api.description import BYTES
 from registry.api.schemas.fuse import RECIPE
+from registry.api.uploads import FORM
 from registry.db.images import ImageFacts
 from registry.fusion.errors import RecipeError
 from registry.fusion.recipe import Recipe, recipe_in_png
@@ -14,10 +16,8 @@ RECIPE_BODY: dict[str, Any] = {
     "description": "A recipe, or a PNG that carries one; also as the first file of a form.",
     "content": {
         "application/json": {"schema": {"type": "object"}, "example": RECIPE},
-        **{
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in ("image/png", "multipart/form-data")
-        },
+        "image/png": {"schema": BYTES},
+        "multipart/form-data": {"schema": FORM},
     },
 }
 

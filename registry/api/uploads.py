@@ -11,9 +11,12 @@ from starlette.exceptions import HTTPException
 
 from crawler.covers import MAX_BYTES
 from registry.api.deps import WAIT_SECONDS, Places
+from registry.api.description import BYTES
 from registry.api.errors import UploadsBusyError
 from registry.api.limits import who_asks
 
+# How the description says what a form holds: any name will do.
+FORM = {"type": "object", "properties": {"file": BYTES}, "required": ["file"]}
 # What a form puts around a picture.
 FRAME_BYTES = 4096
 # Of a form that are looked at: 32 MB may be millions, and nobody else is answered meanwhile.

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.deps import KeeperDep, OpenRegistryDep, RegistryDep
-from registry.api.description import refusals
+from registry.api.description import BYTES, refusals
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.schemas.folders import (
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/folders", tags=["folders"], route_class=KeyedRout
 
 FILE_BODY = {
     "required": True,
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "content": {"application/octet-stream": {"schema": BYTES}},
 }
 
 # Examples of what is refused.

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
-from registry.api.description import refusals
+from registry.api.description import BYTES, refusals
 from registry.api.draw_again import draw_again
 from registry.api.errors import UploadsBusyError
 from registry.api.limits import take_images
@@ -16,7 +16,7 @@ from registry.api.routes.pages import PAGE_SIZE, frame
 from registry.api.schemas.asked import PictureParams
 from registry.api.schemas.fuse import RECIPE
 from registry.api.schemas.picture import PictureAnswer
-from registry.api.uploads import PictureDep
+from registry.api.uploads import FORM, PictureDep
 from registry.retrieval.errors import PictureError
 
 router = APIRouter(prefix="/v1", tags=["search"])
@@ -28,16 +28,8 @@ BODY = {
     "description": "The picture itself or a recipe, or a form with one file.",
     "content": {
         "application/json": {"schema": {"type": "object"}, "example": RECIPE},
-        **{
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in (
-                "image/png",
-                "image/jpeg",
-                "image/webp",
-                "image/gif",
-                "multipart/form-data",
-            )
-        },
+        **{f"image/{kind}": {"schema": BYTES} for kind in ("png", "jpeg", "webp", "gif")},
+        "multipart/form-data": {"schema": FORM},
     },
 }
 

@@ -85,6 +85,22 @@ def test_every_body_and_every_answer_shows_what_it_looks_like(document: dict[str
                 assert faults(document, content["application/json"]) == [], name
 
 
+def test_what_is_no_json_is_bytes_a_text_or_a_form(document: dict[str, Any]) -> None:
+    """Generated clients leave out what has no schema, and stop at words of a later OpenAPI."""
+    kinds = {}
+    for name, operation in operations(document):
+        shown = [operation["requestBody"]] if "requestBody" in operation else []
+        shown += [answer for status, answer in answers(document, operation) if status[0] == "2"]
+        for content in (one.get("content", {}) for one in shown):
+            for kind in content.keys() - {"application/json"}:
+                assert content[kind].keys() <= {"schema", "example", "examples"}, name
+                kinds[kind] = content[kind]["schema"]
+    assert document["openapi"].startswith("3.1")
+    assert kinds["image/png"] == {"type": "string", "format": "binary"}
+    assert kinds["text/event-stream"] == {"type": "string"}
+    assert kinds["multipart/form-data"]["properties"] == {"file": kinds["image/png"]}
+
+
 def test_every_stream_shows_what_comes(document: dict[str, Any]) -> None:
     """Nobody guesses how lines and events are written."""
     streams = {
