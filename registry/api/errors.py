@@ -58,6 +58,8 @@ RETRY_AFTER = 10
 # nginx's word for who hung up before he had sent all; HTTP has none.
 CLIENT_CLOSED = 499
 PROBLEM_JSON = "application/problem+json"
+# FastAPI's words for a body whose bytes are no letters.
+UNREADABLE = "There was an error parsing the body"
 # Of a request's faults; what is sent back must not grow with what was sent.
 MOST_FAULTS = 5
 MOST_FAULT_LETTERS = 200
@@ -277,6 +279,8 @@ def on_http(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods_here(request))
         detail = f"{request.method} is not for this address; {headers['Allow']} may be."
+    elif detail == UNREADABLE:
+        detail = "the body cannot be read as JSON: it has to be in UTF-8."
     elif status == HTTPStatus.NOT_FOUND and detail == status.phrase and _for_programs(request):
         detail = "nothing is at this address; /docs lists all that there are."
     return _answer(request, http_problem(status, detail), headers)
@@ -326,6 +330,16 @@ def in_language(request: Request, problem: dict[str, object]) -> dict[str, objec
     return problem | {"detail": in_chinese(str(problem["detail"])) or problem["detail"]}
 
 
+def problem_for(request: Request, error: Exception) -> dict[str, object]:
+    """Return the problem document of an error, within an answer, as who asks is told it."""
+    return in_language(request, problem_of(error)) | _request_id(request)
+
+
+def _request_id(request: Request) -> dict[str, object]:
+    request_id = request.scope.get(request_ids.KEY)
+    return {"request_id": request_id} if request_id else {}
+
+
 def _answer(
     request: Request,
     problem: dict[str, object],
@@ -339,10 +353,10 @@ def _answer(
     """
     status = int(str(problem["status"]))
     headers = dict(headers or {})
-    if request_id := request.scope.get(request_ids.KEY):
-        problem = problem | {"request_id": request_id}
-        # What is answered outside of all middleware has it, too.
-        headers[request_ids.HEADER] = request_id
+    known = _request_id(request)
+    problem = problem | known
+    # What is answered outside of all middleware has it, too.
+    headers |= {request_ids.HEADER: str(known["request_id"])} if known else {}
     if _wants_page(request):
         title, detail = str(problem["title"]), for_page(str(problem["detail"]))
         return error_page(request, status, title, detail, headers, faults, mended)

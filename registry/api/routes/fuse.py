@@ -15,7 +15,7 @@ from crawler.errors import AutoLoraError
 from registry.api import drawing
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
-from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
+from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_for
 from registry.api.idempotency import TAKES_KEY, KeyDep, KeyedRoute
 from registry.api.limits import TAKES_IMAGE, ImageDep
 from registry.api.queue import GenerationQueue, Job, result_for
@@ -134,7 +134,9 @@ async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Respon
     events = _Events()
     job = _start(draw, queue, events)
     if LINES in accept:
-        return StreamingResponse(_lines(events, job), media_type=LINES, headers=AS_IT_COMES)
+        return StreamingResponse(
+            _lines(events, job, request), media_type=LINES, headers=AS_IT_COMES
+        )
     fused = await result_for(job, request)
     if PNG in accept:
         return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)
@@ -176,22 +178,22 @@ def _start(draw: Draw, queue: GenerationQueue, events: _Events) -> "Job[FusedIma
     return job
 
 
-async def _lines(events: _Events, job: "Job[FusedImage]") -> AsyncIterator[str]:
+async def _lines(events: _Events, job: "Job[FusedImage]", request: Request) -> AsyncIterator[str]:
     try:
         while (event := await events.get()) is not None:
             yield _line(event)
-        yield _line(await run_in_threadpool(_last_event, job))
+        yield _line(await run_in_threadpool(_last_event, job, request))
     finally:
         # The reader may have left: what nobody waits for need not be finished.
         job.abandon()
 
 
-def _last_event(job: "Job[FusedImage]") -> Event:
+def _last_event(job: "Job[FusedImage]", request: Request) -> Event:
     try:
         answer = _answer(job.future.result())
     except AutoLoraError as error:
         log_hidden("drawing", error)
-        return {"event": "error", "problem": problem_of(error)}
+        return {"event": "error", "problem": problem_for(request, error)}
     return {"event": "done", "result": answer.model_dump(mode="json")}
 
 

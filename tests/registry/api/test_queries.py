@@ -239,6 +239,15 @@ def test_a_body_that_makes_no_sense_is_told_with_what_would(
     assert (answer.status_code, answer.json()["detail"]) == (422, said)
 
 
+def test_a_body_in_other_letters_than_utf_8_is_told_of(client: TestClient) -> None:
+    """As a program of Windows may write "é"."""
+    body = '{"prompt": "caf\xe9"}'.encode("cp1252")
+
+    answer = client.post("/v1/images", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, "UTF-8" in answer.json()["detail"]) == (400, True)
+
+
 def test_a_body_that_was_not_sent_as_json_is_told_of(client: TestClient) -> None:
     """As curl sends what `-d` gives it."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -188,6 +188,20 @@ def test_an_error_amid_the_lines_is_the_last_line(client: TestClient, drawing: R
     assert (last["problem"]["status"], "99" in last["problem"]["detail"]) == (404, True)
 
 
+def test_it_is_in_the_language_of_who_asks_and_names_the_request(
+    client: TestClient, drawing: Registry
+) -> None:
+    """As where it is the whole answer."""
+    asked = {"prompt": "x", "adapters": [{"id": 99}]}
+    chinese = {"Accept-Language": "zh"}
+    whole = client.post("/v1/fuse", json=asked, headers=chinese).json()
+
+    answer = client.post("/v1/fuse", json=asked, headers={**LINES, **chinese})
+
+    last = json.loads(answer.text.splitlines()[-1])
+    assert last["problem"] == whole | {"request_id": answer.headers["x-request-id"]}
+
+
 @pytest.mark.parametrize(
     "asked",
     [
