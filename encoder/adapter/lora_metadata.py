@@ -16,7 +16,8 @@ MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 MAX_CLAIM_CHARACTERS = 200
 # The last two are SimpleTuner's and Draw Things'.
 TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words", "trigger_word")
-# musubi-tuner's own among the modules of networks that it shares with sd-scripts.
+# musubi-tuner's own among the modules of networks that it shares with sd-scripts, which writes
+# besides, whatever it trains, whether that is Stable Diffusion 2 ("ss_v2").
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"
     r"|lora_(qwen_image|zimage|flux_2|wan|framepack|hv_1_5|kandinsky|krea2|ideogram4|hidream_o1))"
@@ -46,7 +47,7 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
     module = metadata.get("ss_network_module", "")
     if module.startswith("lycoris"):
         return "LyCORIS"
-    if MUSUBI.fullmatch(module):
+    if MUSUBI.fullmatch(module) and "ss_v2" not in metadata:
         return "musubi-tuner"
     if module.startswith("networks."):
         return "sd-scripts"

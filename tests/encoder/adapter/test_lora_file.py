@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from encoder.adapter.lora_file import LoraWeights, open_adapter, read
-from encoder.adapter.lora_metadata import claimed_base_models
+from encoder.adapter.lora_metadata import claimed_base_models, find_trainer
 from encoder.base_models.families import find_family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from tests.encoder.builders import (
@@ -359,6 +359,15 @@ def test_a_word_means_what_its_trainer_means_by_it(steps: str, meant: str) -> No
         metadata |= {"modelspec.implementation": "diffusers", "global_step": steps}
 
     assert [claim.base_model for claim in claimed_base_models(metadata)] == [meant]
+
+
+@pytest.mark.parametrize(
+    ("marks", "trainer"), [({}, "musubi-tuner"), ({"ss_v2": "False"}, "sd-scripts")]
+)
+def test_modules_of_one_name_are_told_by_what_else_is_written(
+    marks: dict[str, str], trainer: str
+) -> None:
+    assert find_trainer({"ss_network_module": "networks.loha", **marks}) == trainer
 
 
 def test_what_draw_things_calls_trigger_words_is_known(tmp_path: Path) -> None:

@@ -105,6 +105,13 @@ def test_a_base_that_draws_in_another_space_shares_no_adapter_with_its_family() 
     assert "zeta-chroma" not in related_base_models("z-image")
 
 
+def test_so_does_chroma_that_was_trained_to_draw_pixels() -> None:
+    assert common_bases(["chroma-radiance"], runnable=["chroma"]) == ["chroma-radiance"]
+    assert common_bases(["chroma-radiance", "chroma"]) == []
+    assert "chroma-radiance" not in related_base_models("chroma")
+    assert "chroma-flash" in related_base_models("chroma")
+
+
 def test_an_open_name_is_for_a_base_that_can_run_where_no_other_is() -> None:
     """What is called "flux.1" was most often trained on one of its bases, and loads into all."""
     assert bases_for(["pony", "flux.1"], ["flux.1-dev", "sdxl-1.0"]) == ["flux.1-dev"]
