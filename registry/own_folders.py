@@ -226,8 +226,10 @@ class OwnFolders:
         path = self.dropped / name
         if path.exists() and hash_file(path) != hash_file(partial):
             raise FileTakenError(name, "another file of this name is here; rename it")
+        # First: a kill between the two would leave a file that nothing ever indexes.
+        folder = self.add(str(self.dropped))
         partial.replace(path)
-        return self.add(str(self.dropped))
+        return folder
 
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""

@@ -2,6 +2,9 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -315,6 +318,38 @@ def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
     client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
 
     assert {path.name for path in dropped.iterdir()} == {sent.name, "fox.safetensors"}
+
+
+# Ends at the moment at which the file that is sent gets its name.
+KILLED = """
+import os, signal, sys
+from registry.config import Settings
+from registry.service import Registry
+
+def look(event, facts):
+    if event == "os.rename" and str(facts[1]).endswith("fox.safetensors"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Registry(Settings()) as registry:
+    partial = registry.folders.begin_file("fox.safetensors", 3)
+    registry.folders.add_to_file("fox.safetensors", partial, b"fox")
+    sys.addaudithook(look)
+    registry.folders.keep_file("fox.safetensors", partial)
+"""
+
+
+def test_a_file_has_its_name_only_where_it_is_indexed_after_a_kill(
+    registry: Registry, database_url: str
+) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[4]),
+        "REGISTRY_HOME": str(registry.settings.home),
+        "REGISTRY_DATABASE_URL": database_url,
+    }
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    assert registry.folders.paths() == [registry.folders.dropped]
 
 
 @pytest.mark.parametrize(
