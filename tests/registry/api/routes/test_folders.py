@@ -352,6 +352,60 @@ def test_a_file_has_its_name_only_where_it_is_indexed_after_a_kill(
     assert registry.folders.paths() == [registry.folders.dropped]
 
 
+@pytest.fixture
+def moved(client: TestClient, registry: Registry, folder: Path) -> Path:
+    """Where dropped files lie by now, for the home was moved, or restored to another place."""
+    fox = (folder / "fox.safetensors").read_bytes()
+    client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
+    settle(client, 1)
+    home = folder.with_name("another home")
+    home.mkdir()
+    registry.folders.dropped.rename(home / "dropped")
+    registry.settings.home = home
+    return registry.folders.dropped
+
+
+def test_dropped_files_are_listed_once_after_their_home_was_moved(
+    client: TestClient, registry: Registry, folder: Path, moved: Path
+) -> None:
+    [fox] = client.get("/v1/adapters").json()["items"]
+    owl = write_adapter(folder / "owl.safetensors", make_factors(2)).read_bytes()
+
+    client.post("/v1/folders/files", params={"name": "owl.safetensors"}, content=owl)
+    settle(client, 2)
+
+    assert names(client) == {"fox", "owl"}
+    assert fox["id"] in {item["id"] for item in client.get("/v1/adapters").json()["items"]}
+    assert registry.folders.paths() == [moved]
+
+
+def test_dropped_files_are_looked_at_where_they_are_after_their_home_was_moved(
+    client: TestClient, registry: Registry, moved: Path
+) -> None:
+    """Without anybody who drops another one."""
+    write_adapter(moved / "owl.safetensors", make_factors(2))
+
+    client.app.state.keeper.watch()  # type: ignore[attr-defined]
+
+    wait(lambda: names(client) == {"fox", "owl"})
+    assert registry.folders.paths() == [moved]
+
+
+def test_a_folder_on_a_disk_that_is_away_is_not_taken_for_that_of_a_moved_home(
+    registry: Registry, folder: Path
+) -> None:
+    """It is called the same, and comes back."""
+    away = folder / "dropped"
+    with registry.sessions.begin() as session:
+        own_folders.add_folder(session, str(away))
+    registry.folders.dropped.mkdir(parents=True)
+    (registry.folders.dropped / "fox.safetensors").touch()
+
+    registry.folders.bring_dropped()
+
+    assert registry.folders.paths() == [away]
+
+
 @pytest.mark.parametrize(
     "name",
     ["../ink.safetensors", "a/b.safetensors", "a\\b.safetensors", ".safetensors", "ink.ckpt",
