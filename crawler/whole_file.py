@@ -1,8 +1,11 @@
 """Files that are there whole, or not at all."""
 
+import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -35,6 +38,39 @@ def check_writable(path: Path) -> None:
         # Somebody writes there at the moment, or was killed at it.
         return
     partial.unlink()
+
+
+@contextmanager
+def new_temporary(folder: Path, prefix: str = "", mode: int = 0o600) -> Iterator[tuple[int, Path]]:
+    """Give a new file of our own, locked against `remove_left` and removed if it stays."""
+    while True:
+        path = folder / f"{prefix}{uuid4().hex}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        # Where a disk knows no locks, nothing is taken for left behind either.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # removed before it was locked
+    try:
+        yield descriptor, path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def remove_left(folder: Path, prefix: str = "") -> int:
+    """Remove what killed writers left of temporary files; return how many. Live ones are kept."""
+    removed = 0
+    for path in folder.glob(f"{prefix}*"):
+        # What cannot be removed is in nobody's way.
+        with suppress(OSError), path.open("rb") as stream:
+            # Its writer holds it alone, and the kernel frees it when the writer dies. Shared,
+            # since NFS gives no other lock to who only reads, and some of these only may be.
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed
 
 
 def _partial_of(path: Path) -> Path:

@@ -1,19 +1,18 @@
 """Bytes under the name of their sha256: adapters, covers, checkpoints."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 from crawler.disk import DiskLimits
 from crawler.hashed_file import HashedFile
+from crawler.whole_file import new_temporary, remove_left
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskClosedError, DiskFullError
 
 CHUNK_BYTES = 1 << 20
@@ -124,15 +123,7 @@ class BlobStore:
 
     def clean(self) -> int:
         """Remove what killed writers left behind; return how many files. Live ones are kept."""
-        removed = 0
-        for path in self._temporary.glob("*"):
-            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as stream:
-                # Its writer holds it alone, and the kernel frees it when the writer dies. Shared,
-                # since NFS gives no other lock to who only reads, and some of these only may be.
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                path.unlink()
-                removed += 1
-        return removed
+        return remove_left(self._temporary)
 
     def _place(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
@@ -177,20 +168,9 @@ class BlobStore:
 
     @contextmanager
     def _new_temporary(self) -> Iterator[tuple[int, Path]]:
-        """Give a new file of our own, locked against `clean` and removed if it stays."""
         make_private(self._temporary)
-        while True:
-            path = self._temporary / uuid4().hex
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                break
-            os.close(descriptor)  # cleaned away before it was locked
-        try:
-            yield descriptor, path
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+        with new_temporary(self._temporary) as temporary:
+            yield temporary
 
     def _publish(self, path: Path, sha256: str) -> None:
         target = self._place(sha256)

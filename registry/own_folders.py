@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
 from crawler.sources.folder.names import why_not_stored
@@ -112,6 +113,26 @@ class OwnFolders:
                     own_folders.remove_folder(session, str(other))
             own_folders.add_folder(session, str(folder))
         return folder
+
+    def bring_dropped(self) -> None:
+        """Have what was dropped be listed where it lies, after the home was moved or restored.
+
+        Else it would be listed a second time from there, and what was listed never looked at.
+        """
+        dropped = self.dropped.resolve()
+        if not is_folder(dropped):
+            return
+        names = [path.name for path in dropped.glob(f"*{SUFFIX}")]
+        with transaction(self._sessions) as session:
+            paths = own_folders.list_paths(session)
+            away = [old for old in map(Path, paths) if old.name == dropped.name]
+            for old in away if str(dropped) not in paths else ():
+                # One of this name on a disk that is not mounted has other files.
+                if not is_folder(old) and own_folders.is_of_another(
+                    session, str(dropped), str(old), names
+                ):
+                    own_folders.move_folder(session, str(dropped), str(old))
+                    return
 
     def remove(self, path: str) -> None:
         """Watch a folder no more; its adapters stay. Or raise FolderNotWatchedError."""
@@ -226,8 +247,11 @@ class OwnFolders:
         path = self.dropped / name
         if path.exists() and hash_file(path) != hash_file(partial):
             raise FileTakenError(name, "another file of this name is here; rename it")
+        self.bring_dropped()
+        # First: a kill between the two would leave a file that nothing ever indexes.
+        folder = self.add(str(self.dropped))
         partial.replace(path)
-        return self.add(str(self.dropped))
+        return folder
 
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""

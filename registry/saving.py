@@ -1,15 +1,17 @@
 """An adapter's file written where people want it: under its own name, whole, over nothing else."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 
 from crawler.hashed_file import hash_file
+from crawler.whole_file import new_temporary, remove_left
 from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
 
 ENDING = ".safetensors"
+# Of what is not whole yet: it has not the ending by which other programs take any file for theirs.
+PREFIX = ".autolora-"
 # What most file systems take; 85 Chinese letters are as long.
 MOST_NAME_BYTES = 255
 
@@ -59,13 +61,14 @@ def save_new(target: Path, write: Callable[[IO[bytes]], None]) -> None:
 @contextmanager
 def _written(target: Path, write: Callable[[IO[bytes]], None]) -> Iterator[Path]:
     """Give what was written, to be looked at; then it gets its name."""
-    # In the same folder, for only there a file can be renamed.
-    try:
-        made = TemporaryDirectory(dir=target.parent, prefix=".autolora-")
-    except OSError as error:
-        raise FolderClosedError(target.parent, error.strerror or str(error)) from error
-    with made as parts:
-        partial = Path(parts, target.name)
+    remove_left(target.parent, PREFIX)
+    with ExitStack() as stack:
+        try:
+            # In the same folder, for only there a file can be renamed.
+            begun = new_temporary(target.parent, PREFIX, mode=0o666)
+            _, partial = stack.enter_context(begun)
+        except OSError as error:
+            raise FolderClosedError(target.parent, error.strerror or str(error)) from error
         with partial.open("wb") as file:
             write(file)
         yield partial

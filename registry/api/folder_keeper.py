@@ -137,6 +137,7 @@ class FolderKeeper:
 
     def _follow(self) -> None:
         """Watch the folders that there are, until there are others."""
+        self._registry.folders.bring_dropped()
         folders = self._there()
         for folder in folders:
             # What changed while nobody watched.

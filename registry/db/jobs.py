@@ -23,12 +23,14 @@ MOST_ATTEMPTS = 4
 # Workers that were killed are shown for so long.
 _REMEMBERED = text("interval '1 day'")
 
-# Jobs that are begun, and whose worker is silent, removed or was never noted.
+# Jobs that are begun, and whose worker is silent, removed or was never noted. One that was heard of
+# later than now was so before the clock was set back.
 _STALLED = """
     FROM procrastinate_jobs job
     LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
     WHERE job.status = 'doing' AND (
-        worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :silent)
+        worker.id IS NULL OR worker.last_heartbeat NOT BETWEEN
+            now() - make_interval(secs => :silent) AND now() + make_interval(secs => :silent)
     )
 """
 
@@ -228,4 +230,6 @@ def list_workers(session: Session) -> list[WorkerFacts]:
 
 
 def _is_alive() -> Any:
-    return Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, SILENT_SECONDS)
+    # Who lives says so again soon after the clock was set back; what the dead said is ahead of it.
+    silence = func.make_interval(0, 0, 0, 0, 0, 0, SILENT_SECONDS)
+    return Worker.seen_at.between(func.now() - silence, func.now() + silence)

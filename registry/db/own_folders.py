@@ -1,17 +1,18 @@
 """One's own folders: which are watched, and what came of their refreshes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ARRAY, ColumnElement, Text, any_, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.db.adapters import Origin, label, of_origin
 from registry.db.hubs import list_hubs
-from registry.db.models import Adapter, Base
+from registry.db.models import Adapter, Base, CrawlCursor, CrawlRun
 from registry.db.removals import PERSON
 from registry.db.runs import find_last
 from registry.errors import FolderNotWatchedError
@@ -95,6 +96,26 @@ def list_unwatched(session: Session) -> list[str]:
 def _has_adapters(session: Session, path: str) -> bool:
     ready = select(Adapter.id).where(*of_origin(Origin("folder", path)), Adapter.state == "ready")
     return session.scalar(ready.limit(1)) is not None
+
+
+def is_of_another(session: Session, path: str, other: str, names: Collection[str]) -> bool:
+    """Whether nothing was ever listed of a folder, and of another some that are called so."""
+    if find_last(session, Origin("folder", path)) is not None:
+        return False
+    listed = select(Adapter.id).where(
+        *of_origin(Origin("folder", other)),
+        Adapter.state == "ready",
+        Adapter.file_name == any_(literal(list(names), ARRAY(Text))),
+    )
+    return session.scalar(listed.limit(1)) is not None
+
+
+def move_folder(session: Session, path: str, other: str) -> None:
+    """Say that a folder lies at `path`, and no more at `other`, with all that was listed of it."""
+    session.execute(update(OwnFolder).where(OwnFolder.path == other).values(path=path))
+    for table in (Adapter, CrawlRun, CrawlCursor):
+        listed = table.hub == "folder", table.endpoint == other
+        session.execute(update(table).where(*listed).values(endpoint=path))
 
 
 def tell(session: Session, path: str, problem: str | None) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -252,9 +252,13 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _made_whole(path: Path) -> Iterator[Path]:
-    """Give a folder beside `path` that becomes it at the end; what a killed one left is removed."""
+    """Give a folder beside `path` that becomes it at the end; what killed ones left is removed.
+
+    Of others beside it, too: each may bear the name of its day, and be as large as the registry.
+    """
     partial = path.with_name(f".{path.name}.partial")
     make_private(partial)
+    _remove_left(partial)
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         try:
@@ -273,6 +277,24 @@ def _made_whole(path: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(descriptor)
+
+
+def _remove_left(partial: Path) -> None:
+    """Remove what was begun beside a folder as such a one is, and nobody writes to any more."""
+    for left in partial.parent.glob(HALF_SENT):
+        # One that cannot be looked at or removed is in nobody's way.
+        with suppress(OSError):
+            if left == partial or left.is_symlink() or not left.is_dir():
+                continue
+            names = {entry.name for entry in left.iterdir()}
+            if not names or not names <= {BLOBS, DUMP, FILES, MANIFEST}:
+                continue
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+            finally:
+                os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -280,6 +280,27 @@ def test_what_a_killed_backup_left_is_no_part_of_the_next(
     restore_backup(restored, kept, lambda *_: None)
 
 
+def test_what_a_killed_backup_of_another_name_left_is_removed(
+    indexed: Registry, tmp_path: Path
+) -> None:
+    """As where each bears its day; one that is being written, and what is no backup, stay."""
+    left, written, other = (tmp_path / f".{name}.partial" for name in ("mon", "tue", "wed"))
+    for folder in (left, written):
+        (folder / "blobs" / "ab").mkdir(parents=True)
+        (folder / "blobs" / "ab" / "abc").write_text("half")
+    other.mkdir()
+    (other / "thesis").touch()
+    descriptor = os.open(written, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    make_backup(indexed.settings, indexed.sessions, tmp_path / "thu", lambda *_: None)
+    os.close(descriptor)
+
+    beside = [path.name for path in tmp_path.glob(".*.partial")]
+    assert sorted(beside) == [written.name, other.name]
+    assert (written / "blobs" / "ab" / "abc").exists()
+
+
 def test_of_two_backups_to_one_place_the_second_leaves_the_first_alone(
     indexed: Registry, tmp_path: Path
 ) -> None:

@@ -1,11 +1,17 @@
 """`autolora download`: the file that the registry has, under its own name."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from crawler.whole_file import new_temporary
 from registry.db.models import File
+from registry.saving import PREFIX
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.cli.runner import run_badly, run_well
@@ -81,3 +87,37 @@ def test_what_was_refused_is_not_handed_out(registry: Registry, tmp_path: Path) 
         bad = add_adapter(session, state="refused", refusal="it holds no layers").id
 
     assert "it holds no layers" in run_badly("download", str(bad), "-o", str(tmp_path))
+
+
+# Leaves half a file behind, whose writer is not told to remove it.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from registry.saving import save_whole
+
+def write(file):
+    file.write(b"half of it")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+save_whole(Path(sys.argv[1]), "0" * 64, write)
+"""
+
+
+def test_what_a_killed_download_left_is_no_adapter_and_goes_with_the_next(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Other programs list all that ends as adapters do, in hidden folders too."""
+    fox = str(add_file(registry, "fox.safetensors"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    words = [sys.executable, "-c", KILLED, str(folder / "boat.safetensors")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    killed = subprocess.run(words, env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = list(folder.rglob("*"))
+    assert [path.suffix for path in left] == [""]
+
+    with new_temporary(folder, PREFIX) as (_, other):
+        run_well("download", fox, "-o", str(folder))
+        assert set(folder.iterdir()) == {folder / "fox.safetensors", other}, "who lives goes on"

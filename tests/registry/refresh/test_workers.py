@@ -242,6 +242,39 @@ def test_a_refresh_whose_workers_are_gone_does_all_itself(
     done_once(sessions, hub)
 
 
+def test_a_worker_that_died_before_the_clock_was_set_back_is_not_waited_for(
+    pipeline: Pipeline, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    """It would be until the clock is again where it was."""
+    with sessions.begin() as session:
+        worker_id = jobs.sign_in(session, QUEUES)
+        session.get_one(Worker, worker_id).seen_at += timedelta(hours=1)
+
+    with sessions() as session:
+        assert not jobs.has_workers(session, "fetch")
+        assert [worker.alive for worker in jobs.list_workers(session)] == [False]
+    refresh(pipeline, hub)
+
+    done_once(sessions, hub)
+
+
+def test_jobs_of_who_died_before_the_clock_was_set_back_are_taken_back(session: Session) -> None:
+    begun = """
+        WITH worker AS (
+            INSERT INTO procrastinate_workers (last_heartbeat)
+            VALUES (now() + interval '1 hour') RETURNING id
+        )
+        INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)
+        SELECT 'fetch', :task, '{}', 'doing', id FROM worker
+    """
+    session.execute(text(begun), {"task": jobs.TASK})
+    assert jobs.count_stalled(session) == 1
+
+    jobs.take_back_stalled(session)
+
+    assert session.scalars(text("SELECT status FROM procrastinate_jobs")).all() == ["todo"]
+
+
 @pytest.mark.timeout(900)
 def test_workers_judge_by_what_the_refresh_asks_for(
     sessions: sessionmaker[Session], settings: Settings, hub: Hub, tmp_path: Path

@@ -2,6 +2,9 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -315,6 +318,92 @@ def test_what_a_killed_server_left_of_a_file_goes_with_the_next_one(
     client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
 
     assert {path.name for path in dropped.iterdir()} == {sent.name, "fox.safetensors"}
+
+
+# Ends at the moment at which the file that is sent gets its name.
+KILLED = """
+import os, signal, sys
+from registry.config import Settings
+from registry.service import Registry
+
+def look(event, facts):
+    if event == "os.rename" and str(facts[1]).endswith("fox.safetensors"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Registry(Settings()) as registry:
+    partial = registry.folders.begin_file("fox.safetensors", 3)
+    registry.folders.add_to_file("fox.safetensors", partial, b"fox")
+    sys.addaudithook(look)
+    registry.folders.keep_file("fox.safetensors", partial)
+"""
+
+
+def test_a_file_has_its_name_only_where_it_is_indexed_after_a_kill(
+    registry: Registry, database_url: str
+) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[4]),
+        "REGISTRY_HOME": str(registry.settings.home),
+        "REGISTRY_DATABASE_URL": database_url,
+    }
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    assert registry.folders.paths() == [registry.folders.dropped]
+
+
+@pytest.fixture
+def moved(client: TestClient, registry: Registry, folder: Path) -> Path:
+    """Where dropped files lie by now, for the home was moved, or restored to another place."""
+    fox = (folder / "fox.safetensors").read_bytes()
+    client.post("/v1/folders/files", params={"name": "fox.safetensors"}, content=fox)
+    settle(client, 1)
+    home = folder.with_name("another home")
+    home.mkdir()
+    registry.folders.dropped.rename(home / "dropped")
+    registry.settings.home = home
+    return registry.folders.dropped
+
+
+def test_dropped_files_are_listed_once_after_their_home_was_moved(
+    client: TestClient, registry: Registry, folder: Path, moved: Path
+) -> None:
+    [fox] = client.get("/v1/adapters").json()["items"]
+    owl = write_adapter(folder / "owl.safetensors", make_factors(2)).read_bytes()
+
+    client.post("/v1/folders/files", params={"name": "owl.safetensors"}, content=owl)
+    settle(client, 2)
+
+    assert names(client) == {"fox", "owl"}
+    assert fox["id"] in {item["id"] for item in client.get("/v1/adapters").json()["items"]}
+    assert registry.folders.paths() == [moved]
+
+
+def test_dropped_files_are_looked_at_where_they_are_after_their_home_was_moved(
+    client: TestClient, registry: Registry, moved: Path
+) -> None:
+    """Without anybody who drops another one."""
+    write_adapter(moved / "owl.safetensors", make_factors(2))
+
+    client.app.state.keeper.watch()  # type: ignore[attr-defined]
+
+    wait(lambda: names(client) == {"fox", "owl"})
+    assert registry.folders.paths() == [moved]
+
+
+def test_a_folder_on_a_disk_that_is_away_is_not_taken_for_that_of_a_moved_home(
+    registry: Registry, folder: Path
+) -> None:
+    """It is called the same, and comes back."""
+    away = folder / "dropped"
+    with registry.sessions.begin() as session:
+        own_folders.add_folder(session, str(away))
+    registry.folders.dropped.mkdir(parents=True)
+    (registry.folders.dropped / "fox.safetensors").touch()
+
+    registry.folders.bring_dropped()
+
+    assert registry.folders.paths() == [away]
 
 
 @pytest.mark.parametrize(

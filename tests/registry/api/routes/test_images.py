@@ -546,6 +546,22 @@ def test_what_a_killed_server_left_is_interrupted(client: TestClient, drawing: R
     assert states == {lost: "interrupted", alive: "waiting"}
 
 
+def test_what_was_left_before_the_clock_was_set_back_is_interrupted(
+    client: TestClient, drawing: Registry
+) -> None:
+    """It would seem under way until the clock is again where it was."""
+    with drawing.sessions.begin() as session:
+        [lost, alive] = images.ask(session, [{"prompt": "lost"}, {"prompt": "alive"}])
+        session.execute(
+            update(DrawnImage)
+            .where(DrawnImage.id == lost)
+            .values(seen_at=DrawnImage.seen_at + images.LOST_AFTER * 2)
+        )
+
+    states = {image["id"]: image["state"] for image in client.get("/v1/images").json()["items"]}
+    assert states == {lost: "interrupted", alive: "waiting"}
+
+
 def sleep(drawing: Registry) -> None:
     """Let so much time pass for the database as if the machine had slept."""
     with drawing.sessions.begin() as session:
