@@ -13,6 +13,8 @@ from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from crawler.hashed_file import hash_file
 from crawler.sources.folder.names import why_not_stored
+from encoder.adapter.safetensors_header import read_header
+from encoder.errors import HeaderError, NotSafetensorsError
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, disk_errors, make_private
 from registry.config import Settings
@@ -241,11 +243,13 @@ class OwnFolders:
     def keep_file(self, name: str, partial: Path) -> Path:
         """Give a file its name; return its folder, which is watched from now on.
 
+        One of that name that is broken, as sending leaves it that was cut off, gives way.
+
         Raises:
             FileTakenError: another file has that name.
         """
         path = self.dropped / name
-        if path.exists() and hash_file(path) != hash_file(partial):
+        if path.exists() and _is_whole(path) and hash_file(path) != hash_file(partial):
             raise FileTakenError(name, "another file of this name is here; rename it")
         self.bring_dropped()
         # First: a kill between the two would leave a file that nothing ever indexes.
@@ -284,3 +288,12 @@ class OwnFolders:
                 raise NotTrashedError(str(file.path), error.strerror or str(error)) from error
             folders.append(file.folder)
         return list(dict.fromkeys(folders))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is as long as its header says, and that makes sense."""
+    try:
+        read_header(path)
+    except (HeaderError, NotSafetensorsError):
+        return False
+    return True

@@ -286,6 +286,21 @@ def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
     assert (kept / "ink.safetensors").read_bytes() == one
 
 
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_a_file_that_came_cut_off_gives_way_to_the_whole_one(
+    client: TestClient, folder: Path, kept: int
+) -> None:
+    """Nobody could send it again under its name."""
+    fox = (folder / "fox.safetensors").read_bytes()
+    cut = client.post("/v1/folders/files", params={"name": "ink.safetensors"}, content=fox[:kept])
+
+    whole = client.post("/v1/folders/files", params={"name": "ink.safetensors"}, content=fox)
+
+    assert (cut.status_code, whole.status_code) == (202, 202)
+    settle(client, 1)
+    assert names(client) == {"ink"}
+
+
 def test_a_name_of_signs_that_do_not_print_is_taken_as_it_is(
     client: TestClient, registry: Registry, folder: Path
 ) -> None:
