@@ -16,6 +16,11 @@ MAX_BYTES = 32 * 2**20
 # 40 megapixels are more than any cover has.
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 8
+# A JPEG of many scans is gone through once for each of them, whatever is in it: 280 KB of 10,000
+# take seven seconds, 32 MB a quarter of an hour. Programs write a dozen; 32 MB of a film behind a
+# picture hold some 490 marks by chance.
+MOST_SCANS = 500
+JPEG_MARK, SCAN_MARK = b"\xff\xd8", b"\xff\xda"
 # Longer sides are scaled down to this; WebP itself ends at 16383.
 MAX_SIDE = 4096
 THUMBNAIL_SIDE = 256
@@ -145,13 +150,15 @@ def _refuse_other_kinds(data: bytes) -> None:
 
 
 def _count_pixels(data: bytes) -> int:
-    """Return how many pixels a picture has, by its header alone.
+    """Return how many pixels a picture has, before any is decoded.
 
     Raises:
-        CoverError: too many or too few, or it is no picture.
+        CoverError: too many or too few, in too many scans, or it is no picture.
     """
     with _broken_images(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         width, height = opened.size
+    if data.startswith(JPEG_MARK) and data.count(SCAN_MARK) > MOST_SCANS:
+        raise CoverError(f"the picture is a JPEG of more than {MOST_SCANS} scans")
     if width * height > MAX_PIXELS:
         raise CoverError(f"the picture has {width}x{height} pixels, more than we decode")
     if min(width, height) < MIN_SIDE:

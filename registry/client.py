@@ -407,6 +407,8 @@ class Client(Connection):
     def _picture(self, path: str) -> "Image":
         from PIL import Image
 
+        from registry.fusion.recipe import BROKEN_PNG
+
         data = io.BytesIO()
         with self.stream("GET", path) as answer:
             self.check(answer)
@@ -416,7 +418,7 @@ class Client(Connection):
         try:
             image = Image.open(data, formats=["PNG"])
             image.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except BROKEN_PNG as error:
             raise RemoteSenseError(self.url, "no PNG where an image should be") from error
         return image
 

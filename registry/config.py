@@ -68,6 +68,9 @@ NEAR = 0.9
 # two colons at least.
 _BARE_NAME = re.compile(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F.]*", re.ASCII)
 
+# How shells and other readers of such files are told to fill in a variable.
+_VARIABLE = re.compile(r"\$\{[^{}]*\}")
+
 
 def _usual_home() -> Path:
     try:
@@ -198,11 +201,13 @@ class Settings(BaseModel):
 
         Raises:
             TokenPlaceError: a token is from one place and its address from another.
-            SettingError: a setting is none that it can be.
+            SettingError: a setting is none that it can be, or has a `${NAME}` in `.env`.
             SettingsFileError: there may be a `.env`, which cannot be read.
             HomeUnknownError: no home is set, and this user has no folder for one.
         """
-        said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
+        lines = _lines_of_file()
+        _check_plain(lines)
+        said, written = _settings_in(os.environ), _settings_in(lines)
         places = {"the program": given, "the environment": said, ENV_FILE: written}
         for token, address in TOKENS.items():
             _check_places(token, address, places)
@@ -339,11 +344,21 @@ def _lines_of_file() -> Mapping[str, str | None]:
     from dotenv import dotenv_values
 
     try:
-        return dotenv_values(ENV_FILE)
+        # With nothing of the environment filled in: a stranger's file would have its secrets sent.
+        return dotenv_values(ENV_FILE, interpolate=False)
     except OSError as error:
         raise SettingsFileError(ENV_FILE, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise SettingsFileError(ENV_FILE, "it is no text in UTF-8") from error
+
+
+def _check_plain(lines: Mapping[str, str | None]) -> None:
+    """Refuse `${NAME}` in settings: it is filled in by other programs, and would be kept here."""
+    ours = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name, value in lines.items():
+        if name.upper() in ours and _VARIABLE.search(value or ""):
+            said = "write what ${…} stands for; no variable is filled in here"
+            raise SettingError(name.upper(), ENV_FILE, None, said)
 
 
 def _settings_in(variables: Mapping[str, str | None]) -> dict[str, Any]:

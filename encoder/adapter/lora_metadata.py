@@ -14,6 +14,9 @@ from encoder.base_models.names import name_claim
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 
 MAX_CLAIM_CHARACTERS = 200
+# What says trigger words is short, and so are counts of one tag. Longer texts, of up to 10 MB, take
+# many times their length once they are parsed or split.
+MAX_SAYING_CHARACTERS = 10_000
 # The last two are SimpleTuner's and Draw Things'.
 TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words", "trigger_word")
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts, which writes
@@ -60,11 +63,16 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words that the author says activate the adapter, without repeats."""
-    written = [metadata.get(key, "") for key in TRIGGER_KEYS]
-    written.append(_only_tag(metadata.get("ss_tag_frequency", "")))
+    written = [_short(metadata, key) for key in TRIGGER_KEYS]
+    written.append(_only_tag(_short(metadata, "ss_tag_frequency")))
     words = (plain_line(word) for text in written for word in text.split(","))
     kept = [word for word in words if word and len(word) <= MAX_TRIGGER_CHARACTERS]
     return tuple(dict.fromkeys(kept))[:MAX_TRIGGER_WORDS]
+
+
+def _short(metadata: Mapping[str, str], key: str) -> str:
+    value = metadata.get(key, "")
+    return value if len(value) <= MAX_SAYING_CHARACTERS else ""
 
 
 def _only_tag(frequency: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler.covers import MAX_PIXELS, THUMBNAIL_SIDE, read_cover
+from crawler.covers import MAX_PIXELS, MOST_SCANS, SCAN_MARK, THUMBNAIL_SIDE, read_cover
 from crawler.errors import CoverError
 from tests.crawler.builders import image_bytes
 
@@ -29,6 +29,15 @@ def bomb(width: int, height: int) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(header))
     data = struct.pack(">I", 2**16) + b"IDAT" + zlib.compress(bytes(2**16))
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + data
+
+
+def progressive(scans: int) -> bytes:
+    """Return a JPEG that is sent in so many scans, most of which change nothing."""
+    stream = io.BytesIO()
+    Image.new("L", (64, 64), 99).save(stream, format="JPEG", progressive=True)
+    *before, last = stream.getvalue().split(SCAN_MARK)
+    again = SCAN_MARK + last.removesuffix(b"\xff\xd9")
+    return SCAN_MARK.join(before) + again * (scans - len(before) + 1) + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
@@ -62,6 +71,7 @@ def test_a_small_cover_keeps_every_pixel() -> None:
         (bomb(20_000, MAX_PIXELS // 20_000 + 1), "more than we decode"),
         (bomb(10_000, 10_000), "more pixels than we decode"),
         (bomb(60_000, 60_000), "more pixels than we decode"),
+        (progressive(MOST_SCANS + 1), "a JPEG of more than 500 scans"),
     ],
 )
 def test_what_is_no_cover_is_named(data: bytes, what: str) -> None:
@@ -70,6 +80,10 @@ def test_what_is_no_cover_is_named(data: bytes, what: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of broken EXIF, which is the point.
+def test_a_jpeg_in_some_scans_is_read() -> None:
+    assert read_cover(progressive(30)).width == 64
+
+
 def test_damaged_images_give_a_cover_or_our_error() -> None:
     numbers = random.Random(0)
     sound = [image_bytes(kind=kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]

@@ -1,9 +1,11 @@
 """A registry elsewhere, asked from Python."""
 
 import gzip
+import io
 import json
 import tracemalloc
 import zipfile
+import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -750,6 +752,29 @@ def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() 
         now["state"] = "done"
         with pytest.raises(RemoteSenseError, match="no PNG"):
             client.compare("a fox")
+
+
+def test_a_png_that_is_broken_behind_its_pixels_is_told_of() -> None:
+    moment = "2026-03-01T03:00:12Z"
+    facts: dict[str, object] = {"id": 1, "ahead": 0, "done": 3, "total": 3, "asked": {}}
+    facts |= dict.fromkeys(["recipe", "png", "thumbnail", "problem", "preview"])
+    facts |= {"state": "done", "activity": [], "created_at": moment, "finished_at": moment}
+    whole = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(whole, format="PNG")
+    profile = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4)
+    broken = whole.getvalue()[:-12] + profile + whole.getvalue()[-12:]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/png"):
+            return httpx.Response(200, content=broken)
+        begun = request.url.path == "/v1/images"
+        return httpx.Response(200, json={"items": [facts]} if begun else facts)
+
+    with (
+        Client(HOST, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteSenseError, match="no PNG"),
+    ):
+        client.compare("a fox")
 
 
 def test_a_line_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,37 @@ def test_nor_does_a_token_of_a_file_go_where_the_environment_says(
         Settings()
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "REGISTRY_URL=https://evil.example\nREGISTRY_TOKEN=${CLOUD_KEY}\n",
+        "registry_civarchive_endpoint='https://evil.example/${CLOUD_KEY}'\n",
+        "REGISTRY_DATABASE_URL=postgresql://evil.example/${NOT_SET:-${CLOUD_KEY}}\n",
+        'REGISTRY_SOURCES=["https://evil.example/${CLOUD_KEY}"]\n',
+    ],
+)
+def test_a_file_gets_no_secret_of_the_environment(
+    lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_KEY", "secret")
+    Path(".env").write_text(lines)
+
+    with pytest.raises(SettingError, match=r"set in \.env, cannot be used: write what") as caught:
+        Settings()
+
+    assert "secret" not in str(caught.value)
+
+
+def test_lines_of_other_programs_may_name_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a `$` in a password is one."""
+    monkeypatch.setenv("CLOUD_KEY", "secret")
+    Path(".env").write_text(
+        "HOME=${CLOUD_KEY}\nREGISTRY_PASSWORD=${CLOUD_KEY}\nREGISTRY_HOST=$CLOUD_KEY\n"
+    )
+
+    assert Settings().host == "$CLOUD_KEY"
+
+
 @pytest.mark.parametrize(("token", "address"), PAIRS)
 def test_a_token_goes_to_the_address_that_it_was_set_with(
     token: str, address: str, monkeypatch: pytest.MonkeyPatch

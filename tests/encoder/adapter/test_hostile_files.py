@@ -7,6 +7,7 @@ import math
 import struct
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,28 @@ def test_files_that_stand_for_large_matrices_take_little_memory(
         fingerprint(weights)
     # A layer of FLUX.1's largest, formed whole, would take 264 MB.
     assert memory("VmHWM") - before < 2 * MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ss_tag_frequency", "[" + "{}," * 3_000_000 + "{}]"),
+        ("modelspec.trigger_phrase", ",".join(map(str, range(1_200_000)))),
+    ],
+)
+def test_metadata_that_would_be_millions_of_words_takes_little_memory(
+    key: str, value: str, tmp_path: Path
+) -> None:
+    tensors = {
+        "transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.ones(2, 128),
+        "transformer.transformer_blocks.0.attn.to_q.lora_B.weight": torch.ones(128, 2),
+    }
+    path = write_tensors(tmp_path / "x.safetensors", tensors, {key: value})
+
+    tracemalloc.start()
+    weights = read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert weights.trigger_words == ()
+    assert peak < MAX_BYTES

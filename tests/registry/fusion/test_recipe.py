@@ -138,6 +138,17 @@ def test_a_text_chunk_that_unpacks_to_very_much_is_refused(tmp_path: Path) -> No
         read_recipe(tmp_path / "bomb.png")
 
 
+def test_a_png_that_is_broken_behind_its_pixels_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    end = chunk(b"IEND", b"")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(whole.removesuffix(end) + chunk(b"iCCP", b"") + end)
+
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(broken)
+
+
 @pytest.mark.parametrize("name", ["endless.png", "endless.json"])
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path, name: str) -> None:
     with (tmp_path / name).open("wb") as stream:

@@ -162,6 +162,7 @@ FILES = (
     ("the picture is no image of a kind that we know", "不是可识别的图片"),
     ("the picture is a broken image: {why}", "图片已损坏（{why}）"),
     ("the picture has {size} pixels, more than we decode", "图片有 {size} 像素，超过可读取的上限"),
+    ("the picture is a JPEG of more than {count} scans", "图片是扫描次数超过 {count} 的 JPEG"),
     ("the picture has {size} pixels, too few to show", "图片只有 {size} 像素，太小"),
     ("the picture has far more pixels than we decode", "图片像素数远超可读取的上限"),
     ("changes no layer of an image model", "没有改动图像模型的任何层"),
