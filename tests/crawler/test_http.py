@@ -13,7 +13,13 @@ import httpx
 import pytest
 
 from crawler.addresses import AddressGuard
-from crawler.errors import AccessDeniedError, AddressRefusedError, GoneError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    AddressRefusedError,
+    GoneError,
+    NoAnswerError,
+    SourceError,
+)
 from crawler.http import PoliteClient
 from crawler.hub_json import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES
 from tests.crawler.builders import Clock
@@ -173,6 +179,17 @@ def test_why_a_hub_refuses_is_told() -> None:
 
     with pytest.raises(AccessDeniedError, match=r"HTTP 403, GatedRepo\\x1b"):
         client(lambda request: refusal).get("https://hub.example/")
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_challenge_for_browsers_is_no_refusal(status: int) -> None:
+    """It concerns whoever asks, not what is asked for, and passes."""
+    challenge = httpx.Response(status, headers={"cf-mitigated": "challenge"}, text="Just a moment")
+
+    with pytest.raises(NoAnswerError, match=f"HTTP {status}, a challenge") as caught:
+        client(lambda request: challenge, attempts=1).get("https://hub.example/")
+
+    assert caught.value.retryable
 
 
 def test_broken_connections_are_tried_again_and_then_reported() -> None:
