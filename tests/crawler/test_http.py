@@ -192,6 +192,21 @@ def test_a_challenge_for_browsers_is_no_refusal(status: int) -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize("login", ["/login?reason=download-auth", "https://auth.example/login/"])
+def test_a_redirect_to_a_login_is_a_refusal(login: str) -> None:
+    """Its page would be taken for the file."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(307, headers={"Location": login})
+
+    with pytest.raises(AccessDeniedError, match="HTTP 307, to a login"):
+        client(answer).get("https://hub.example/file")
+
+    assert asked == ["/file"]
+
+
 def test_broken_connections_are_tried_again_and_then_reported() -> None:
     requests: list[httpx.Request] = []
 
