@@ -115,13 +115,18 @@ def check_status(response: httpx.Response, good: Collection[int]) -> None:
         cause += f", {one_line(code, 40)}"
     if status in (404, 410):
         raise GoneError(f"{where} is not there ({cause})", withdrawn=status == 410)
-    if status in (401, 403):
+    # Who stands before a hub wants to see a person [1]: that says nothing of what was asked for.
+    # - [1] https://developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response/
+    is_challenge = response.headers.get("cf-mitigated") == "challenge"
+    if is_challenge:
+        cause += ", a challenge for browsers"
+    elif status in (401, 403):
         raise AccessDeniedError(f"{where} does not let us in ({cause})")
     if status == 416:
         raise RangeError(f"{where} has no such part ({cause})")
     raise NoAnswerError(
         where,
         cause,
-        retryable=status in (408, 429) or status >= 500,
+        retryable=is_challenge or status in (408, 429) or status >= 500,
         retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After")),
     )

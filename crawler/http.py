@@ -22,7 +22,7 @@ from crawler.answers import (
     read_part,
     read_until,
 )
-from crawler.errors import NoAnswerError, RangeError, SourceError
+from crawler.errors import AccessDeniedError, NoAnswerError, RangeError, SourceError
 from crawler.foreign_text import quoted
 from crawler.manners import Bandwidth, Pace
 from crawler.retry_after import retry_after_seconds
@@ -292,9 +292,17 @@ def _json_question(
 
 
 def _redirected(question: _Question, answer: httpx.Response) -> _Question:
-    """Return the question that httpx would ask next, without what another origin may not know."""
+    """Return the question that httpx would ask next, without what another origin may not know.
+
+    Raises:
+        AccessDeniedError: it leads to where people log in, whose page is not what was asked for.
+    """
     headers, request = question.headers, answer.next_request
     assert request is not None
+    if request.url.path.rstrip("/") == "/login":
+        raise AccessDeniedError(
+            f"{shown(question.url)} does not let us in (HTTP {answer.status_code}, to a login)"
+        )
     if origin(str(request.url)) != origin(question.url):
         headers = {name: value for name, value in headers.items() if name in _HARMLESS_HEADERS}
     body = question.body if request.method == question.method else None

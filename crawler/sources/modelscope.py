@@ -135,8 +135,10 @@ class ModelScopeSource(HubSource):
         pushes others onto pages that are done: `_pushed_back` looks there again.
         """
         last, total = self._last_page(since)
-        if last < total and not self._page(last + 1).items:
-            yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
+        if last < total and not (after := self._far_page(last + 1)).items:
+            hidden = f"the hub counts {total} pages and shows none after page {last}"
+            why = "".join(f" ({refusal.reason})" for refusal in after.refused[:1])
+            yield Refusal(HUB, "", hidden + why)
         cursor, seen = since, Seen("ModelScope")
         for number in range(last, 0, -1):
             page = self._page(number)
@@ -165,7 +167,7 @@ class ModelScopeSource(HubSource):
             if number - first == _MAX_PUSHED_PAGES:
                 raise SourceError("ModelScope's listing changes faster than it can be read")
             number += 1
-            page = self._page(number)
+            page = self._far_page(number)
             known = len(found)
             found |= {
                 repo.repo: repo
@@ -185,12 +187,24 @@ class ModelScopeSource(HubSource):
         low, high = 0, total
         while low < high:
             middle = (low + high + 1) // 2
-            repos = self._page(middle).items
+            repos = self._far_page(middle).items
             if any(since is None or repo.updated_at >= since for repo in repos):
                 low = middle
             else:
                 high = middle - 1
         return low, total
+
+    def _far_page(self, number: int) -> "_Page":
+        """Return a page, without items where the hub refuses to go so far.
+
+        Another route of it answers what is beyond 3,000 items with an error.
+        """
+        try:
+            return self._page(number)
+        except SourceError as error:
+            if error.retryable:
+                raise
+            return _Page([], [Refusal(HUB, "", str(error))], 0)
 
     def _page(self, number: int) -> "_Page":
         question = {

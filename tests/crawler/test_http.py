@@ -13,7 +13,13 @@ import httpx
 import pytest
 
 from crawler.addresses import AddressGuard
-from crawler.errors import AccessDeniedError, AddressRefusedError, GoneError, SourceError
+from crawler.errors import (
+    AccessDeniedError,
+    AddressRefusedError,
+    GoneError,
+    NoAnswerError,
+    SourceError,
+)
 from crawler.http import PoliteClient
 from crawler.hub_json import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES
 from tests.crawler.builders import Clock
@@ -173,6 +179,32 @@ def test_why_a_hub_refuses_is_told() -> None:
 
     with pytest.raises(AccessDeniedError, match=r"HTTP 403, GatedRepo\\x1b"):
         client(lambda request: refusal).get("https://hub.example/")
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_a_challenge_for_browsers_is_no_refusal(status: int) -> None:
+    """It concerns whoever asks, not what is asked for, and passes."""
+    challenge = httpx.Response(status, headers={"cf-mitigated": "challenge"}, text="Just a moment")
+
+    with pytest.raises(NoAnswerError, match=f"HTTP {status}, a challenge") as caught:
+        client(lambda request: challenge, attempts=1).get("https://hub.example/")
+
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("login", ["/login?reason=download-auth", "https://auth.example/login/"])
+def test_a_redirect_to_a_login_is_a_refusal(login: str) -> None:
+    """Its page would be taken for the file."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(307, headers={"Location": login})
+
+    with pytest.raises(AccessDeniedError, match="HTTP 307, to a login"):
+        client(answer).get("https://hub.example/file")
+
+    assert asked == ["/file"]
 
 
 def test_broken_connections_are_tried_again_and_then_reported() -> None:

@@ -22,6 +22,7 @@ from crawler.sources.civitai import MAX_DETAILS, CivitaiSource, beginning_with
 from crawler.sources.civitai_detail import find_files, has_no_adapter, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
+from demo.hub.handler import HubHandler
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 
 NAMES = ["cat", "dog", "fox", "ice", "owl"]
@@ -247,6 +248,23 @@ def test_a_prompt_that_cannot_be_had_today_does_not_become_none(
     found = list(source.list_adapters())
 
     assert [type(item) for item in found] == [Refusal] * 5
+
+
+def test_a_challenge_for_browsers_ends_the_crawl(
+    hub: CivitaiHub, source: CivitaiSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each model would be asked for and passed over, until the next full listing."""
+
+    def challenge(handler: HubHandler[CivitaiHub], status: int, message: str, /) -> None:
+        handler.send(403, b"Just a moment...", {"cf-mitigated": "challenge"})
+
+    monkeypatch.setattr(HubHandler, "fail", challenge)
+    monkeypatch.setattr(hub, "find_version", lambda number: None)
+
+    with pytest.raises(SourceError, match=r"does not answer \(HTTP 403, a challenge"):
+        list(source.list_adapters())
+
+    assert len(asked(hub, "model-versions")) == 3
 
 
 def test_a_version_that_is_not_there_alone_is_listed_without_prompts(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
+from demo.hub.modelscope_handler import Handler
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, Clock, add_entry
 from tests.crawler.conftest import NAMES
 
@@ -249,6 +251,27 @@ def test_a_hub_that_hides_pages_is_reported(
     assert isinstance(found[0], Refusal)
     assert "shows none after page 2" in found[0].reason
     assert len(found) == 5
+
+
+def test_a_hub_that_refuses_far_pages_lists_those_before(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or nothing would ever be listed of it."""
+    answer = Handler._list
+
+    def bounded(handler: Handler, question: dict[str, Any]) -> None:
+        if question["PageNumber"] > 2:
+            handler.fail(400, "page_number * page_size is too large")
+        else:
+            answer(handler, question)
+
+    monkeypatch.setattr(Handler, "_list", bounded)
+
+    refusal, *found = source.list_adapters()
+
+    assert isinstance(refusal, Refusal)
+    assert re.search(r"shows none after page 2 \(ModelScope at .*HTTP 400", refusal.reason)
+    assert len(found) == 4
 
 
 def test_texts_of_hostile_size_are_cut(hub: Hub, source: ModelScopeSource) -> None:

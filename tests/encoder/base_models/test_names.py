@@ -67,6 +67,7 @@ HUNYUAN = [
         ("QWEN_IMAGE_2512", "qwen-image-2512"),
         ("Qwen/Qwen-Image-Edit-2509", "qwen-image-edit-2509"),
         ("Qwen", "qwen-image"),
+        ("Qwen 2.1", "qwen-image-2.1"),
         ("Z_IMAGE_TURBO", "z-image-turbo"),
         ("ZImageBase", "z-image"),
         ("KREA_2_TURBO", "krea-2-turbo"),
