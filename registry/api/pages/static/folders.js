@@ -87,6 +87,13 @@ function send(file) {
   });
 }
 
+// A browser tells no page where a folder is, and sends none.
+function refuseFolder(name) {
+  const line = document.createElement("li");
+  sending.append(line);
+  refuse(line, { detail: drop.dataset.isFolder.replace("{name}", () => visible(name)) });
+}
+
 async function sendAll(files) {
   for (const file of files) {
     const sent = await send(file);
@@ -106,6 +113,9 @@ document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.pr
 document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
-  sendAll([...event.dataTransfer.files]);
+  const dropped = [...event.dataTransfer.items].filter((item) => item.kind === "file")
+    .map((item) => ({ file: item.getAsFile(), isFolder: item.webkitGetAsEntry()?.isDirectory }));
+  for (const { file } of dropped.filter((one) => one.isFolder)) refuseFolder(file.name);
+  sendAll(dropped.filter((one) => !one.isFolder).map((one) => one.file));
 });
 follow();
