@@ -195,6 +195,7 @@ def _environment() -> Environment:
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
+        "apart": apart,
         "bytes": format_bytes,
         "json_text": json_text,
         "day": format_day,
@@ -209,6 +210,11 @@ def _harmless(value: Any) -> Any:
     """Write out signs that turn the direction of a page's text, or hide in it."""
     # What is markup already was text that came through here.
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def apart(text: str) -> Markup:
+    """Return a name in its own order: one that is read from the right turns nothing beside it."""
+    return Markup("<bdi>{}</bdi>").format(visible(text))
 
 
 @cache
