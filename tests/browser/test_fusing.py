@@ -313,3 +313,21 @@ def answered_late(page: Page, path: str) -> list[str]:
 
     page.route(path, answer)
     return asked
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("width", [320, 820, 1000, 1280])
+def test_what_can_be_chosen_is_read_to_its_end(page: Page, width: int, language: str) -> None:
+    """A list as wide as its words wish is no wider than it is."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"/fuse?lang={language}")
+
+    for field in page.locator(".row select").all():
+        given, wished = field.evaluate(
+            """select => {
+                const given = select.offsetWidth;
+                select.style.width = "max-content";
+                return [given, select.offsetWidth];
+            }"""
+        )
+        assert wished <= given
