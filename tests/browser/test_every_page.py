@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import select, update
 
 from registry.db.models import Adapter, Caption
@@ -195,3 +195,15 @@ def test_what_is_read_from_the_right_turns_nothing_beside_it(
     page.goto(f"/images/{drawn}")
     page.evaluate("document.querySelector('.result .facts a').textContent = 'נשר'")
     stand_in_order(".facts .break:has(a)", "נשר", "1")
+
+
+def test_on_paper_a_recipe_is_whole_and_there_is_nothing_to_press(page: Page, drawn: int) -> None:
+    page.goto(f"/images/{drawn}")
+    page.emulate_media(media="print")
+
+    recipe = page.locator("pre", has_text='"prompt": "an eagle"')
+    box = recipe.bounding_box()
+    assert box is not None
+    assert round(box["height"]) == recipe.evaluate("pre => pre.scrollHeight") > 360
+    for pressed in page.locator("button, .button, nav a").all():
+        expect(pressed).to_be_hidden()
