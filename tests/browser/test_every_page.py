@@ -79,6 +79,9 @@ def test_a_page_in_chinese_and_dark_on_a_phone(
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     said = " ".join(text for text in words(page) if not HAN.search(text))
     assert set(LATIN.findall(said.lower())) - foreign - NAMES == set()
+    # What is only heard has Chinese signs, too.
+    heard = "elements => elements.map((one) => one.getAttribute('aria-label') ?? one.textContent)"
+    assert ": " not in " ".join(page.eval_on_selector_all("[aria-label], .hidden", heard))
     assert violations(page) == []
     assert widths_that_overflow(page) == {}
 
