@@ -36,6 +36,7 @@ from registry.api.pages.tiles import (
 from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
 from registry.config import Blur
+from registry.fusion.licences import NOT_STATED
 from registry.token_scopes import TokenScope
 
 PAGES = Path(__file__).parent
@@ -185,6 +186,7 @@ def _environment() -> Environment:
         "is_blurred": is_blurred,
         "commercial_use": commercial_use,
         "lora_tag": lora_tag,
+        "not_stated": NOT_STATED,
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
         "size_pattern": SIZE_PATTERN,
