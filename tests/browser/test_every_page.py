@@ -1,10 +1,11 @@
 """What holds for each page, whatever it is for."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
-from sqlalchemy import select
+from playwright.sync_api import Browser, Page, Route, expect
+from sqlalchemy import select, update
 
 from registry.db.models import Adapter, Caption
 from registry.service import Registry
@@ -78,6 +79,9 @@ def test_a_page_in_chinese_and_dark_on_a_phone(
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     said = " ".join(text for text in words(page) if not HAN.search(text))
     assert set(LATIN.findall(said.lower())) - foreign - NAMES == set()
+    # What is only heard has Chinese signs, too.
+    heard = "elements => elements.map((one) => one.getAttribute('aria-label') ?? one.textContent)"
+    assert ": " not in " ".join(page.eval_on_selector_all("[aria-label], .hidden", heard))
     assert violations(page) == []
     assert widths_that_overflow(page) == {}
 
@@ -147,3 +151,62 @@ def test_a_form_is_sent_once_until_its_answer_has_had_its_time(page: Page, drawn
     assert press_twice() == 1
     page.clock.fast_forward("01:00")
     assert press_twice() == 1
+
+
+# Where on the page a text stands that is part of another.
+LEFT = """([place, text]) => {
+    const walk = document.createTreeWalker(document.querySelector(place), NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const start = walk.currentNode.nodeValue.indexOf(text);
+        if (start < 0) continue;
+        const range = new Range();
+        range.setStart(walk.currentNode, start);
+        range.setEnd(walk.currentNode, start + text.length);
+        return range.getBoundingClientRect().left;
+    }
+    throw new Error(`no ${text} in ${place}`);
+}"""
+
+
+@pytest.fixture
+def hebrew_eagle(demo: Registry, eagle: int) -> Iterator[int]:
+    """An adapter all whose names are read from the right."""
+    with demo.sessions.begin() as session:
+        before = session.get_one(Adapter, eagle)
+        names = {"name": before.name, "repo": before.repo, "version": before.version}
+
+    def call(**names: str) -> None:
+        with demo.sessions.begin() as session:
+            session.execute(update(Adapter).where(Adapter.id == eagle).values(**names))
+
+    call(name="נשר (2)", repo="דוד/נשר", version="101")
+    yield eagle
+    call(**names)
+
+
+def test_what_is_read_from_the_right_turns_nothing_beside_it(
+    page: Page, hebrew_eagle: int, drawn: int
+) -> None:
+    def stand_in_order(place: str, *texts: str) -> None:
+        lefts = [page.evaluate(LEFT, [place, text]) for text in texts]
+        assert lefts == sorted(lefts), (place, texts)
+
+    page.goto(f"/adapters/{hebrew_eagle}")
+    # Within it, what comes last stands left.
+    stand_in_order("h1", "2", "נשר")
+    stand_in_order(".facts", "דוד", "101")
+    page.goto(f"/images/{drawn}")
+    page.evaluate("document.querySelector('.result .facts a').textContent = 'נשר'")
+    stand_in_order(".facts .break:has(a)", "נשר", "1")
+
+
+def test_on_paper_a_recipe_is_whole_and_there_is_nothing_to_press(page: Page, drawn: int) -> None:
+    page.goto(f"/images/{drawn}")
+    page.emulate_media(media="print")
+
+    recipe = page.locator("pre", has_text='"prompt": "an eagle"')
+    box = recipe.bounding_box()
+    assert box is not None
+    assert round(box["height"]) == recipe.evaluate("pre => pre.scrollHeight") > 360
+    for pressed in page.locator("button, .button, nav a").all():
+        expect(pressed).to_be_hidden()

@@ -135,6 +135,19 @@ def test_a_recipe_is_copied_over_plain_http_where_one_is(page: Page, drawn: int)
     expect(prompt).to_have_value("an eagle")
 
 
+def test_what_could_not_be_copied_is_not_said_to_be(page: Page, eagle: int) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.add_init_script("document.execCommand = () => false")
+    page.goto(f"/adapters/{eagle}")
+    button = page.locator("[data-copy]").first
+    button.click()
+
+    expect(button).to_contain_text("Not copied")
+    expect(page.locator("#said")).to_contain_text("Not copied")
+    # And the button can be pressed again.
+    expect(button).to_contain_text("Copy")
+
+
 @pytest.fixture(scope="package")
 def cover_of_the_eagle(demo: Registry, eagle: int) -> Path:
     file = Path(demo.adapter(eagle).card.file_name).stem

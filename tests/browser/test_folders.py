@@ -85,3 +85,27 @@ def test_the_first_files_lead_to_their_list_as_soon_as_they_are_found(
     expect(shown).to_have_count(0, timeout=60_000)
     own.get_by_role("button", name="Watch no more").click()
     expect(own).to_have_count(0)
+
+
+def test_a_folder_that_is_dropped_is_told_what_to_do_with_it_and_a_file_beside_it_is_sent(
+    page: Page, tmp_path: Path
+) -> None:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"x")
+    page.route("**/v1/folders/files?*", lambda route: route.fulfill(status=202, json={}))
+    page.goto("/folders")
+    browser = page.context.new_cdp_session(page)
+    box = page.locator("#drop").bounding_box()
+    assert box is not None
+    held = {"items": [], "files": [str(folder), str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send(
+            "Input.dispatchDragEvent",
+            {"type": kind, "x": box["x"] + 9, "y": box["y"] + 9, "data": held},
+        )
+
+    advice = "loras is a folder: type its whole path above, or drop the files that are in it."
+    expect(page.locator("#sending li").first).to_have_text(advice)
+    expect(page.locator("#sending li").last).to_contain_text("notes.txt was sent")

@@ -289,3 +289,45 @@ def test_keys_that_draw_leave_the_focus_where_it_was(page: Page) -> None:
     button.press("Enter")
     expect(button).to_be_enabled()
     expect(button).to_be_focused()
+
+
+def test_adapters_are_chosen_once_however_often_that_is_asked_for(page: Page) -> None:
+    """Chosen twice, they would be refused as being there already."""
+    asked = answered_late(page, "**/v1/choose?*")
+    page.goto("/fuse?prompt=a+red+heart")
+    page.get_by_role("button", name="Choose now").dblclick()
+
+    expect(page.locator("#chosen a").first).to_be_focused()
+    expect(page.locator("#refusal")).to_be_hidden()
+    assert len(asked) == 1
+
+
+def answered_late(page: Page, path: str) -> list[str]:
+    """Have a path answered after whatever is under way; return the addresses asked for."""
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        page.wait_for_timeout(500)
+        route.continue_()
+
+    page.route(path, answer)
+    return asked
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("width", [320, 820, 1000, 1280])
+def test_what_can_be_chosen_is_read_to_its_end(page: Page, width: int, language: str) -> None:
+    """A list as wide as its words wish is no wider than it is."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"/fuse?lang={language}")
+
+    for field in page.locator(".row select").all():
+        given, wished = field.evaluate(
+            """select => {
+                const given = select.offsetWidth;
+                select.style.width = "max-content";
+                return [given, select.offsetWidth];
+            }"""
+        )
+        assert wished <= given

@@ -21,6 +21,13 @@ FOCUSED = """() => {
     };
 }"""
 
+# Whether what stays at the bottom lies over what has the focus, and is not what has it.
+COVERED = """() => {
+    const { left, top, width, height } = document.activeElement.getBoundingClientRect();
+    const bar = document.elementFromPoint(left + width / 2, top + height / 2)?.closest(".actions");
+    return Boolean(bar) && !bar.contains(document.activeElement);
+}"""
+
 
 def tab(page: Page, times: int = 1) -> list[dict[str, Any]]:
     stops = []
@@ -90,3 +97,31 @@ def test_a_slash_is_typed_where_one_types(page: Page) -> None:
     page.get_by_label("A folder on this machine").press_sequentially("/home")
 
     expect(page.get_by_label("A folder on this machine")).to_have_value("/home")
+
+
+def test_what_is_done_with_ticked_images_covers_nothing_that_has_the_focus(
+    page: Page, drawn: int, drawn_otherwise: int
+) -> None:
+    page.set_viewport_size({"width": 320, "height": 500})
+    page.goto("/images")
+    for image in (drawn, drawn_otherwise):
+        page.get_by_label(f"Select image {image}", exact=True).check()
+    # The upper one, where the lower end of the window is, and the stop before it.
+    card = page.locator(".card", has=page.locator("input:checked")).first
+    card.locator("h2 a").focus()
+    card.locator("input").evaluate(
+        "box => scrollBy(0, box.getBoundingClientRect().bottom - innerHeight + 20)"
+    )
+    page.keyboard.press("Tab")
+
+    expect(card.locator("input")).to_be_focused()
+    assert not page.evaluate(COVERED)
+
+
+def test_a_note_is_written_in_more_than_a_few_letters_on_a_phone(page: Page, eagle: int) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto(f"/adapters/{eagle}")
+
+    box = page.get_by_label("Note").bounding_box()
+    assert box is not None
+    assert box["width"] > 250

@@ -6,6 +6,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+# Whether another thing lies over what has the focus.
+COVERED = """() => {
+    const { left, top, width, height } = document.activeElement.getBoundingClientRect();
+    const seen = document.elementFromPoint(left + width / 2, top + height / 2);
+    return Boolean(seen?.closest("#tray")) && !document.activeElement.closest("#tray");
+}"""
+
 
 @pytest.fixture
 def other(page: Page) -> int:
@@ -133,3 +140,23 @@ def test_what_a_browser_has_no_room_for_is_in_the_tray_of_the_page(page: Page, o
 
     assert [id_ for id_, _ in put_aside(page)] == [other, int(another)]
     expect(box).to_be_checked()
+
+
+# A narrow phone, and a desk whose page is enlarged four times: WCAG 1.4.10.
+@pytest.mark.parametrize("height", [640, 256])
+def test_a_full_tray_covers_nothing_that_has_the_focus(page: Page, height: int) -> None:
+    page.set_viewport_size({"width": 320, "height": height})
+    page.goto("/?q=eagle")
+    free = page.locator(".card input[name=adapter]:not(:checked)").first
+    for _ in range(5):
+        free.check()
+    page.locator(".search input").focus()
+
+    covered = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        covered.append(page.evaluate(COVERED))
+    assert covered == [False] * 60
+
+    free.click()
+    expect(page.locator("#tray [role=alert]")).to_be_in_viewport()

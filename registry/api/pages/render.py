@@ -36,6 +36,7 @@ from registry.api.pages.tiles import (
 from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
 from registry.config import Blur
+from registry.fusion.licences import NOT_STATED
 from registry.token_scopes import TokenScope
 
 PAGES = Path(__file__).parent
@@ -185,6 +186,7 @@ def _environment() -> Environment:
         "is_blurred": is_blurred,
         "commercial_use": commercial_use,
         "lora_tag": lora_tag,
+        "not_stated": NOT_STATED,
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
         "size_pattern": SIZE_PATTERN,
@@ -195,6 +197,7 @@ def _environment() -> Environment:
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
+        "apart": apart,
         "bytes": format_bytes,
         "json_text": json_text,
         "day": format_day,
@@ -209,6 +212,11 @@ def _harmless(value: Any) -> Any:
     """Write out signs that turn the direction of a page's text, or hide in it."""
     # What is markup already was text that came through here.
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def apart(text: str) -> Markup:
+    """Return a name in its own order: one that is read from the right turns nothing beside it."""
+    return Markup("<bdi>{}</bdi>").format(visible(text))
 
 
 @cache

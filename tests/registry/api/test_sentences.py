@@ -29,6 +29,7 @@ from registry.errors import (
     FileNotKeptError,
     NoFolderError,
 )
+from registry.fusion.departure import warn_of_departure
 from registry.fusion.errors import (
     ComfyUIMissingFilesError,
     CorruptAdapterError,
@@ -36,6 +37,7 @@ from registry.fusion.errors import (
     MissingGateError,
     RecipeError,
 )
+from registry.fusion.licences import conflicts
 from registry.fusion.recipe import PNG_KEY
 from registry.refresh.pipeline import STEPS
 from registry.retrieval.errors import PictureError, UnknownFilterValueError
@@ -83,6 +85,16 @@ def test_what_the_api_says_it_answers_is_known_in_chinese(client: TestClient) ->
 
     assert len(told) > 30
     assert [detail for detail in told if in_chinese(detail) is None] == []
+
+
+def test_what_a_recipe_warns_of_is_known_in_chinese() -> None:
+    """It stands below every image whose adapters' licences are not known."""
+    licences = {"a": None, "b": "cc-by-nd-4.0", "c": "cc-by-nc-4.0", "d": "gpl-3.0"}
+    warned = conflicts(licences) + conflicts({"d": "gpl-3.0", "e": "cc-by-sa-4.0"})
+    warned += filter(None, map(warn_of_departure, (0.01, 100)))
+
+    assert len(warned) == 6
+    assert [warning for warning in warned if in_chinese(warning) is None] == []
 
 
 @pytest.mark.parametrize(("english", "chinese"), [*FILES, *ANSWERS])

@@ -195,10 +195,15 @@ function startChooser(chooser) {
     if (!prompt.reportValidity()) return;
     const asked = { prompt: prompt.value, k: form.elements.k.value };
     if (form.elements.base_model) asked.base_model = form.elements.base_model.value;
+    const button = find("choose");
+    // What is chosen twice would be refused.
+    button.disabled = true;
     const choices = await ask("/v1/choose", asked);
+    button.disabled = false;
     for (const choice of choices ?? []) put(choice.adapter, reasonOf(choice));
-    // The button that was pressed is gone.
+    // The button that was pressed is gone; or it lost the focus while it was disabled.
     if (items().length) items()[0].querySelector("a").focus();
+    else if (document.activeElement === document.body) button.focus();
   }
 
   function reasonOf(choice) {

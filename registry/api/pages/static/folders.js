@@ -4,6 +4,7 @@
 const list = document.getElementById("folders");
 const drop = document.getElementById("drop");
 const sending = document.getElementById("sending");
+const { colon } = drop.dataset;
 
 // The list as the server told it last, and as it is shown.
 let latest = null;
@@ -32,7 +33,7 @@ function tellRead(sent) {
   for (const { line, name } of sent) {
     const called = visible(`${drop.dataset.folder}/${name.replace(/\.safetensors$/i, "")}`);
     const problem = [...told.content.querySelectorAll("dt")].find((one) => one.textContent === called);
-    if (problem) refuse(line, { detail: `${visible(name)}: ${problem.nextElementSibling.textContent}` });
+    if (problem) refuse(line, { detail: `${visible(name)}${colon}${problem.nextElementSibling.textContent}` });
     else line.remove();
   }
 }
@@ -46,7 +47,7 @@ function refuse(line, problem) {
 // The server's own words name the file, and no others do.
 function refuseAnswer(line, name, { status, responseText }) {
   const { detail } = problemOf(status, responseText);
-  refuse(line, { status, detail: detail.includes(name) ? detail : `${visible(name)}: ${detail}` });
+  refuse(line, { status, detail: detail.includes(name) ? detail : `${visible(name)}${colon}${detail}` });
 }
 
 // Who is at a button keeps it until they leave the list; what has not changed stays as it is opened.
@@ -80,11 +81,18 @@ function send(file) {
       done(isTaken && { line, name: file.name });
     });
     request.addEventListener("error", () => {
-      refuse(line, { detail: `${visible(file.name)}: ${drop.dataset.lost}` });
+      refuse(line, { detail: `${visible(file.name)}${colon}${drop.dataset.lost}` });
       done();
     });
     request.send(file);
   });
+}
+
+// A browser tells no page where a folder is, and sends none.
+function refuseFolder(name) {
+  const line = document.createElement("li");
+  sending.append(line);
+  refuse(line, { detail: drop.dataset.isFolder.replace("{name}", () => visible(name)) });
 }
 
 async function sendAll(files) {
@@ -106,6 +114,9 @@ document.addEventListener("dragover", (event) => { if (hasFiles(event)) event.pr
 document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
-  sendAll([...event.dataTransfer.files]);
+  const dropped = [...event.dataTransfer.items].filter((item) => item.kind === "file")
+    .map((item) => ({ file: item.getAsFile(), isFolder: item.webkitGetAsEntry()?.isDirectory }));
+  for (const { file } of dropped.filter((one) => one.isFolder)) refuseFolder(file.name);
+  sendAll(dropped.filter((one) => !one.isFolder).map((one) => one.file));
 });
 follow();

@@ -39,6 +39,8 @@ function startCopying() {
     if (!button) return;
     const shown = button.querySelector("[data-label]") ?? button;
     const label = shown.textContent;
+    const { copied, notCopied } = { ...document.body.dataset, ...button.dataset };
+    let isCopied = true;
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
@@ -47,12 +49,12 @@ function startCopying() {
       area.value = button.dataset.copy;
       button.after(area);
       area.select();
-      document.execCommand("copy");
+      isCopied = document.execCommand("copy");
       area.remove();
       button.focus({ preventScroll: true });
     }
-    if (label === button.dataset.copied) return;
-    shown.textContent = button.dataset.copied;
+    if ([copied, notCopied].includes(label)) return;
+    shown.textContent = isCopied ? copied : notCopied;
     // Whose it is, where the button says that; not all that was copied, which may be a whole recipe.
     say(button.textContent);
     setTimeout(() => { shown.textContent = label; }, 1500);

@@ -140,6 +140,8 @@ function startTray(form) {
     problem.hidden = !reason;
     if (reason) show();
     else Tray.write([...entries, entry]);
+    // In a low window the tray is below the list.
+    if (problem.getBoundingClientRect().top > innerHeight) problem.scrollIntoView();
     if (!reason) say(fill(form.dataset.put, { name: entry.name, count: entries.length + 1 }));
     return !reason;
   }

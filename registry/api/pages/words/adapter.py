@@ -36,6 +36,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{licence}：商用前请先询问作者",
     ),
     "copied": ("Copied", "已复制"),
+    "copied.not": ("Not copied: the browser forbids it", "未复制：浏览器不允许"),
     "description": ("Description", "简介"),
     "verdict": ("What the file says", "文件检查结果"),
     "verdict.none": ("The file has not been read yet.", "文件尚未读取。"),

@@ -13,6 +13,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Drop safetensors files here, or choose them",
         "把 safetensors 文件拖到这里，或点击选择",
     ),
+    "folders.drop.folder": (
+        "{name} is a folder: type its whole path above, or drop the files that are in it.",
+        "{name} 是文件夹：请在上方填写其完整路径，或拖入其中的文件。",
+    ),
     "folders.drop.noscript": (
         "Sending files needs JavaScript; a folder can be added without it.",
         "上传文件需要 JavaScript；添加文件夹则不需要。",

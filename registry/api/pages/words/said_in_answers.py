@@ -524,6 +524,36 @@ ANSWERS = (
         "Only the {n} most relevant are sorted; by relevance all can be gone through.",
         "只对最相关的 {n} 个排序；按相关度可浏览全部。",
     ),
+    # What recipes warn of.
+    (
+        "licence not stated or not known: {names}; ask the author before you publish the image",
+        "许可证未注明或未知：{names}。发布图片前请先询问作者。",
+    ),
+    ("no derivatives are permitted of: {names}", "不允许演绎：{names}"),
+    (
+        "{names} forbid commercial use, {others} ask for their own terms: both may not be met at "
+        "once",
+        "{names} 禁止商用，{others} 要求沿用自己的条款：可能无法同时满足。",
+    ),
+    (
+        "{names} each ask for their own terms: all may not be met at once",
+        "{names} 各自要求沿用自己的条款：可能无法同时满足。",
+    ),
+    (
+        "together the adapters change the image {n} times as much as the strongest of them alone: "
+        "they may be made to do harm together, or their strengths are too high",
+        "这些适配器合在一起对图片的改变是其中最强者单独使用时的 {n} 倍："
+        "它们可能是为合在一起造成危害而制作的，或者强度过高。",
+    ),
+    (
+        "the adapters undo one another: together they change the image {n} times as much as the "
+        "strongest of them alone",
+        "这些适配器相互抵消：合在一起对图片的改变只有其中最强者单独使用时的 {n} 倍。",
+    ),
+    (
+        "how strong {name} is stands in {file}, which most other programs do not read",
+        "{name} 的强度写在 {file} 中，而大多数其他程序不会读取它。",
+    ),
 )
 
 # What is wrong with a value of a request, by pydantic's names of faults and for its own words.

@@ -181,6 +181,20 @@ def test_the_page_names_what_failed_in_a_refresh(client: TestClient, registry: R
     assert "zoo/&lt;0&gt;: 6 字节太少，不是完整的 safetensors 文件：文件不完整" in chinese
 
 
+def test_the_page_counts_what_a_report_names_no_more(
+    client: TestClient, registry: Registry
+) -> None:
+    """It keeps the first problems alone."""
+    problems = [{"step": "read", "adapter": f"zoo/{n}", "message": "cut off"} for n in range(100)]
+    with registry.sessions.begin() as session:
+        run = CrawlRun(hub="folder", endpoint="/zoo", state="done")
+        crawled, read = {"ok": 9, "failed": 5000}, {"ok": 0, "failed": 12}
+        run.counts = {"crawl": crawled, "read": read, "problems": problems, "skipped": []}
+        session.add(run)
+
+    assert "(the first 20 of 5,012)" in client.get("/status").text
+
+
 def test_every_step_and_end_of_a_refresh_has_a_word_in_both_languages(
     client: TestClient, registry: Registry
 ) -> None:
