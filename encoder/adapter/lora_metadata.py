@@ -23,7 +23,8 @@ TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words",
 # besides, whatever it trains, whether that is Stable Diffusion 2 ("ss_v2").
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"
-    r"|lora_(qwen_image|zimage|flux_2|wan|framepack|hv_1_5|kandinsky|krea2|ideogram4|hidream_o1))"
+    r"|lora_(qwen_image(_21)?|zimage|flux_2|wan|framepack|hv_1_5|kandinsky|krea2|ideogram4"
+    r"|hidream_o1|ernie_image|mage_flow))"
 )
 
 

@@ -370,6 +370,13 @@ def test_modules_of_one_name_are_told_by_what_else_is_written(
     assert find_trainer({"ss_network_module": "networks.loha", **marks}) == trainer
 
 
+@pytest.mark.parametrize("network", ["qwen_image", "qwen_image_21", "ernie_image", "mage_flow"])
+def test_musubi_tuner_is_known_by_networks_that_it_alone_has(network: str) -> None:
+    module = f"networks.lora_{network}"
+
+    assert find_trainer({"ss_network_module": module}) == "musubi-tuner"
+
+
 def test_what_draw_things_calls_trigger_words_is_known(tmp_path: Path) -> None:
     weights = read_tensors(tmp_path, one_layer(), {**TINY_METADATA, "trigger_word": "ohwx dog, "})
 
