@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from crawler.errors import AutoLoraError
 from registry.api import drawing
+from registry.api.accepted import liked_best
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_for
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
-PNG = "image/png"
+JSON, PNG = "application/json", "image/png"
 # nginx would keep lines until they fill a buffer.
 AS_IT_COMES = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 # After so long without a word another line says that the server is still at it: an image waits for
@@ -130,15 +131,17 @@ async def draw_recipe(
 async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Response | FuseAnswer:
     """Queue the work, and answer as it is asked for."""
     # Not in a thread of the server's: it waits for minutes, and has to notice who leaves.
-    accept = request.headers.get("accept", "")
+    # Several lines of a header are one list.
+    accept = ",".join(request.headers.getlist("accept"))
+    kind = liked_best(accept, (JSON, PNG, LINES))
     events = _Events()
     job = _start(draw, queue, events)
-    if LINES in accept:
+    if kind == LINES:
         return StreamingResponse(
             _lines(events, job, request), media_type=LINES, headers=AS_IT_COMES
         )
     fused = await result_for(job, request)
-    if PNG in accept:
+    if kind == PNG:
         return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)
     return await run_in_threadpool(_answer, fused)
 
