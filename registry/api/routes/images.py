@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
+from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified, revalidated
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, StreamsBusyError, in_language
@@ -89,13 +89,13 @@ def list_images(
     )
 
 
-@router.get("/images/{image_id}")
+@router.get("/images/{image_id}", response_model=ImageAnswer, responses={304: NOT_MODIFIED})
 def get_image(
     image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
-) -> ImageAnswer:
-    """Tell how far an image is, or how it was made."""
+) -> Response:
+    """Tell how far an image is, or how it was made; 304 for its ETag."""
     facts = desk.corrected(registry.images.get(image_id))
-    return _answer(request, facts, desk.previews.path(image_id))
+    return revalidated(request, _answer(request, facts, desk.previews.path(image_id)), KEPT)
 
 
 def _answer(request: Request, facts: ImageFacts, preview: str | None = None) -> ImageAnswer:

@@ -148,6 +148,23 @@ def kept(registry: Registry) -> int:
     return image_id
 
 
+def test_who_asks_again_of_an_image_is_sent_what_changed(
+    client: TestClient, registry: Registry
+) -> None:
+    image_id = registry.images.ask([{"prompt": "a fox"}])[0].id
+    url = f"/v1/images/{image_id}"
+    first = client.get(url)
+    known = {"If-None-Match": first.headers["etag"]}
+
+    same = client.get(url, headers=known)
+    registry.images.cancel(image_id)
+    changed = client.get(url, headers=known)
+
+    assert (first.status_code, same.status_code, changed.status_code) == (200, 304, 200)
+    assert same.headers["cache-control"] == "private, no-cache"
+    assert changed.json()["state"] != first.json()["state"]
+
+
 @pytest.mark.parametrize("part", ["png", "thumbnail"])
 def test_a_browser_that_has_an_image_of_this_number_is_sent_this_one(
     client: TestClient, registry: Registry, part: str
