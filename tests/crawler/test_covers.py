@@ -79,11 +79,11 @@ def test_what_is_no_cover_is_named(data: bytes, what: str) -> None:
         read_cover(data)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of broken EXIF, which is the point.
 def test_a_jpeg_in_some_scans_is_read() -> None:
     assert read_cover(progressive(30)).width == 64
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of broken EXIF, which is the point.
 def test_damaged_images_give_a_cover_or_our_error() -> None:
     numbers = random.Random(0)
     sound = [image_bytes(kind=kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
