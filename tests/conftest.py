@@ -81,7 +81,7 @@ def sessions(engine: Engine) -> Iterator[sessionmaker[Session]]:
     )
     with engine.begin() as connection:
         filled = connection.scalars(text(looks)).all()
-        # Each table and index that is truncated takes 4 ms, but graphs keep rows that are deleted.
+        # To truncate takes five times as long and more, but graphs keep rows that are deleted.
         if connection.scalar(text(FINGERPRINTS)):
             connection.execute(text("TRUNCATE files CASCADE"))
         # No trigger and no foreign key is to look after what else each row concerns.

@@ -20,11 +20,11 @@ def not_modified(request: Request, headers: Mapping[str, str]) -> Response | Non
     return None
 
 
-def revalidated(request: Request, answer: BaseModel, kept: str = REVALIDATE) -> Response:
+def revalidated(request: Request, answer: BaseModel, cache_control: str = REVALIDATE) -> Response:
     """Send an answer with an ETag of its content, or 304 to who has it."""
     body = answer.model_dump_json().encode()
     # Weak, for it may be compressed on its way, which changes the bytes and not the meaning.
     tag = hashlib.sha256(body).hexdigest()[:32]
-    headers = {"ETag": f'W/"{tag}"', "Cache-Control": kept}
+    headers = {"ETag": f'W/"{tag}"', "Cache-Control": cache_control}
     answered = not_modified(request, headers)
     return answered or Response(body, media_type="application/json", headers=headers)

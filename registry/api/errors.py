@@ -356,7 +356,8 @@ def _answer(
     known = _request_id(request)
     problem = problem | known
     # What is answered outside of all middleware has it, too.
-    headers |= {request_ids.HEADER: str(known["request_id"])} if known else {}
+    if known:
+        headers[request_ids.HEADER] = str(known["request_id"])
     if _wants_page(request):
         title, detail = str(problem["title"]), for_page(str(problem["detail"]))
         return error_page(request, status, title, detail, headers, faults, mended)
