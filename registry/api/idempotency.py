@@ -29,7 +29,7 @@ from registry.service import Registry
 # Longer answers are not kept; an image of the largest size is shorter.
 MOST_ANSWER_BYTES = 32_000_000
 # Much less than after what a request counts as lost (registry.db.request_keys).
-RENEW_SECONDS = 60.0
+RENEW_SECONDS = 20.0
 KEPT_HEADERS = ("content-type", "location")
 
 RequestKey = Annotated[

@@ -88,6 +88,13 @@ def test_who_was_taken_for_lost_changes_nothing_of_who_came_after(session: Sessi
     assert request_keys.claim(session, KEY, "a") is None
 
 
+def test_what_died_before_the_clock_was_set_back_is_lost_all_the_same(session: Session) -> None:
+    request_keys.claim(session, KEY, "a")
+    age(session, -LOST_AFTER * 2)
+
+    assert request_keys.claim(session, LATER, "a") is None
+
+
 def test_what_is_being_answered_does_not_go_for_want_of_room(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
