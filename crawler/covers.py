@@ -1,7 +1,6 @@
 """Bytes from a hub -> an image that is safe to keep and to show."""
 
 import io
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from crawler.broken_images import BROKEN_IMAGE
 from crawler.errors import CoverError
 
 MAX_BYTES = 32 * 2**20
@@ -181,13 +181,11 @@ def _broken_images() -> Iterator[None]:
     """Our error for all that Pillow raises."""
     try:
         yield
-    # Pillow only warns of a bomb of medium size; where warnings are errors, it is one.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise CoverError("the picture has far more pixels than we decode") from error
     except UnidentifiedImageError as error:
         raise CoverError("the picture is no image of a kind that we know") from error
-    # What Pillow's decoders raise for broken files, over the formats above.
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
+    except BROKEN_IMAGE as error:
         raise CoverError(f"the picture is a broken image: {error}") from error
 
 

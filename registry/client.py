@@ -407,7 +407,7 @@ class Client(Connection):
     def _picture(self, path: str) -> "Image":
         from PIL import Image
 
-        from registry.fusion.recipe import BROKEN_PNG
+        from crawler.broken_images import BROKEN_IMAGE
 
         data = io.BytesIO()
         with self.stream("GET", path) as answer:
@@ -418,7 +418,7 @@ class Client(Connection):
         try:
             image = Image.open(data, formats=["PNG"])
             image.load()
-        except BROKEN_PNG as error:
+        except BROKEN_IMAGE as error:
             raise RemoteSenseError(self.url, "no PNG where an image should be") from error
         return image
 

@@ -36,7 +36,8 @@ CRAWLER: dict[str, set[str]] = {
     "peft_config": set(),
     "filters": {"records"},
     "disk": {"errors"},
-    "covers": {"errors"},
+    "broken_images": set(),
+    "covers": {"broken_images", "errors"},
     "manners": {"errors"},
     "retry_after": set(),
     "addresses": {"errors", "foreign_text"},
@@ -52,9 +53,9 @@ CRAWLER: dict[str, set[str]] = {
     },
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "answers", "covers", "disk", "download", "errors", "file_names", "filters",
-        "foreign_text", "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config",
-        "pictures", "records",
+        "addresses", "answers", "broken_images", "covers", "disk", "download", "errors",
+        "file_names", "filters", "foreign_text", "hashed_file", "http", "hub_json", "hub_text",
+        "manners", "peft_config", "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {

@@ -1,6 +1,5 @@
 """The recipe of an image: everything that is needed to draw it again, inside its PNG."""
 
-import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -8,6 +7,7 @@ from typing import Annotated, Literal, Self
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crawler.broken_images import BROKEN_IMAGE
 from registry.errors import first_fault
 from registry.fusion.errors import RecipeError
 from registry.fusion.options import GuideFrom, Mode
@@ -19,10 +19,6 @@ PNG_KEY = "autolora-recipe"
 # far below what would keep a machine busy or fill it.
 MOST_FILE_BYTES = 100_000_000
 MOST_PIXELS = 4096**2
-# What Pillow raises for PNGs that are broken, or bombs.
-BROKEN_PNG = (
-    OSError, ValueError, SyntaxError, LookupError, struct.error, Image.DecompressionBombError,
-)  # fmt: skip
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 AutoV3 = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Name = Annotated[str, Field(max_length=1000)]
@@ -155,7 +151,7 @@ def recipe_in_png(data: bytes, name: str) -> Recipe:
     except UnidentifiedImageError as error:
         # Pillow's own words name an object in memory.
         raise RecipeError(f"{name} cannot be read: cannot identify image file") from error
-    except BROKEN_PNG as error:
+    except BROKEN_IMAGE as error:
         raise RecipeError(f"{name} cannot be read: {error}") from error
     if not isinstance(text, str):
         raise RecipeError(f"{name} carries no recipe; was it saved by another program?")

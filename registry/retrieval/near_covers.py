@@ -8,6 +8,7 @@ from sqlalchemy import ARRAY, BigInteger, Select, any_, cast, func, literal, sel
 from sqlalchemy.dialects.postgresql import BIT
 from sqlalchemy.orm import Session
 
+from crawler.broken_images import BROKEN_IMAGE
 from crawler.pictures.reading import ReadPicture, colour_difference, colours_of
 from registry.blobs import BlobStore
 from registry.db.models import PART_BITS, PHASH_PARTS, Cover, Listing
@@ -79,9 +80,9 @@ def _near_parts(phash: int) -> Iterator[Select[int, int]]:
 
 
 def _has_its_colours(blobs: BlobStore, cover: Cover, picture: ReadPicture) -> bool:
-    """Whether a cover has the colours of a picture; one whose bytes are gone is believed."""
+    """Whether a cover has the colours of a picture; one that is gone or broken is believed."""
     try:
         with blobs.open(cover.thumbnail_sha256) as stream, Image.open(stream) as thumbnail:
             return colour_difference(colours_of(thumbnail), picture.colours) <= MOST_COLOUR
-    except BlobNotFoundError:
+    except (BlobNotFoundError, *BROKEN_IMAGE):
         return True

@@ -1,11 +1,11 @@
 """The pictures beside a file, and the prompts that programs write into those they draw."""
 
-import struct
 import warnings
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from crawler.broken_images import BROKEN_IMAGE
 from crawler.covers import FORMATS, MAX_BYTES
 from crawler.pictures.prompt import prompt_of
 from crawler.pictures.texts import texts_of
@@ -27,8 +27,5 @@ def read_prompt(path: Path) -> str:
         # Pillow warns of pictures with very many pixels, which are not decoded here.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             return prompt_of(texts_of(image))
-    except (
-        UnidentifiedImageError, Image.DecompressionBombError,
-        OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error,
-    ):  # fmt: skip
+    except BROKEN_IMAGE:
         return ""

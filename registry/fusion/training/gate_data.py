@@ -12,7 +12,6 @@ that they have, gates learn to trust them too much. Splits are train and validat
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from crawler.broken_images import BROKEN_IMAGE
 from crawler.counted import counted
 from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import read
@@ -137,11 +137,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    # What Pillow's decoders raise for broken files.
-    except (
-        OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error,
-        Image.DecompressionBombError,
-    ) as error:  # fmt: skip
+    except BROKEN_IMAGE as error:
         raise GatePictureError(path, str(error)) from error
 
 

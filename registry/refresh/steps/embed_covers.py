@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from crawler.broken_images import BROKEN_IMAGE
 from crawler.covers import on_white
 from encoder.errors import ImageEncoderError
 from encoder.image_encoder import ImageEncoder
@@ -98,7 +99,7 @@ class EmbedCoversStep(SharedStep):
             try:
                 with self.context.blobs.open(picture.sha256) as stream, Image.open(stream) as image:
                     images[picture.sha256] = on_white(image.convert("RGBA")).convert("RGB")
-            except (BlobNotFoundError, OSError, ValueError) as error:
+            except (BlobNotFoundError, *BROKEN_IMAGE) as error:
                 # One that a broken disk cut is no picture any more.
                 yield StepOutcome(picture.adapter, False, f"its cover: {reported(error)}")
         if not images:

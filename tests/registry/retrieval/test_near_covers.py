@@ -130,6 +130,21 @@ def test_all_hashes_within_reach_are_found(session: Session, blobs: BlobStore) -
     assert len(FLIPS) == 1 + 16
 
 
+def test_a_cover_that_a_broken_disk_cut_is_known_by_its_hash(
+    session: Session, blobs: BlobStore
+) -> None:
+    picture = image_bytes(1, (256, 256), "PNG")
+    adapter = add_cover(session, blobs, picture)
+    kept = session.scalars(select(Cover).where(Cover.adapter_id == adapter.id)).one()
+    path = blobs.path(kept.thumbnail_sha256)
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:100])
+
+    (found,) = near(session, blobs, CHANGES["a bad JPEG"](opened(picture)))
+
+    assert found.adapter_id == adapter.id
+
+
 def test_the_nearest_cover_of_an_adapter_stands_for_it(session: Session, blobs: BlobStore) -> None:
     picture = image_bytes(1, (256, 256), "PNG")
     adapter = add_cover(session, blobs, picture)
