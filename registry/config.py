@@ -211,6 +211,7 @@ class Settings(BaseModel):
         places = {"the program": given, "the environment": said, ENV_FILE: written}
         for token, address in TOKENS.items():
             _check_places(token, address, places)
+        _check_password(places)
         try:
             super().__init__(**(written | said | given))
         except ValidationError as error:
@@ -417,6 +418,16 @@ def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, An
     of_token, of_address = _place_of(token, places), _place_of(address, places)
     if of_token and of_address and of_token != of_address:
         raise TokenPlaceError(token, of_token, address, of_address)
+
+
+def _check_password(places: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let PGPASSWORD, which the database's driver reads by itself, go to no server of `.env`."""
+    if _place_of("database_url", places) != ENV_FILE or not os.environ.get("PGPASSWORD"):
+        return
+    # An address with a password of its own has that sent.
+    if not re.match(r"[\w+]+://[^/@?#]*:[^/@?#]+@", str(places[ENV_FILE]["database_url"])):
+        said = "PGPASSWORD of the environment would be sent there; set both in the environment"
+        raise SettingError("REGISTRY_DATABASE_URL", ENV_FILE, None, said)
 
 
 def _place_of(name: str, places: Mapping[str, Mapping[str, Any]]) -> str | None:

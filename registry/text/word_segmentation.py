@@ -59,6 +59,9 @@ SAID_TOGETHER = frozenset([
 ])  # fmt: skip
 # A prompt of a page is cut here: every word is a probe of two indexes.
 MOST_WORDS = 64
+# And here before it is cut into words, of which the first are taken: a run of Chinese takes a
+# second for each 10,000 signs.
+MOST_QUERY_LETTERS = 2000
 # The characters of a Chinese word find 猫 for 小猫, the parts of `icecat_v2` find `icecat`;
 # they say less than the whole.
 PART_WEIGHT = 0.3
@@ -116,8 +119,10 @@ def words_said_of_all(text: str) -> list[QueryWord]:
 
 
 def _distinct(text: str) -> list[QueryWord]:
+    # One sign may be 18 letters once it is spelt out (U+FDFA).
+    spelt_out = unicodedata.normalize("NFKC", text)[:MOST_QUERY_LETTERS]
     weights: dict[str, float] = {}
-    for run in _runs(text):
+    for run in _runs(spelt_out):
         for word, weight in _words(run):
             weights[word] = max(weight, weights.get(word, 0.0))
     return [QueryWord(word, weight) for word, weight in weights.items()]

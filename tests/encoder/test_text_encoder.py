@@ -63,5 +63,15 @@ def test_the_bundled_encoder_agrees_with_its_own_package(encoder: TextEncoder) -
     np.testing.assert_array_equal(encoder.encode(texts), normalise(USE().encode(texts)))
 
 
+@pytest.mark.parametrize(("sign", "letters"), [('"', 10_000), ("\ufdfa", 1_000)])
+def test_of_a_text_without_end_the_beginning_is_read(
+    encoder: TextEncoder, sign: str, letters: int
+) -> None:
+    """Who sends the longest question of all keeps no other waiting; U+FDFA is 18 letters."""
+    begun = sign * letters
+
+    np.testing.assert_array_equal(encoder.encode([begun]), encoder.encode([begun + " a red fox"]))
+
+
 def test_a_row_of_zeros_stays_so() -> None:
     assert normalise(np.zeros((1, 3), np.float32)).tolist() == [[0, 0, 0]]

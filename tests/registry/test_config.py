@@ -68,6 +68,23 @@ def test_a_file_gets_no_secret_of_the_environment(
     assert "secret" not in str(caught.value)
 
 
+def test_a_password_of_the_environment_does_not_go_where_a_file_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """libpq reads PGPASSWORD by itself, and sends it to whichever server asks."""
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    Path(".env").write_text("REGISTRY_DATABASE_URL=postgresql://x@evil.example/d\n")
+
+    with pytest.raises(SettingError, match="PGPASSWORD of the environment") as caught:
+        Settings()
+
+    assert "secret" not in str(caught.value)
+    Path(".env").write_text("REGISTRY_DATABASE_URL=postgresql://x:own@db.example/d\n")
+    assert Settings().database_url
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://x@db.example/d")
+    assert Settings().database_url == "postgresql://x@db.example/d"
+
+
 def test_lines_of_other_programs_may_name_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a `$` in a password is one."""
     monkeypatch.setenv("CLOUD_KEY", "secret")

@@ -112,6 +112,13 @@ def test_query_words_are_distinct_and_few() -> None:
     assert len(query_words(" ".join(f"word{n}x" for n in range(1000)))) == MOST_WORDS
 
 
+@pytest.mark.parametrize(("sign", "signs"), [("请", 2000), ("\ufdfa", 200), ("x ", 1000)])
+def test_words_are_looked_for_at_the_beginning_of_a_question(sign: str, signs: int) -> None:
+    """To cut ten thousand signs of Chinese takes a second; U+FDFA is 18 letters when spelt out."""
+    assert "fox" not in [word.text for word in query_words(sign * signs + " fox")]
+    assert "fox" in [word.text for word in query_words(sign * 100 + " fox")]
+
+
 def test_payloads_are_not_words() -> None:
     """PostgreSQL refuses a lexeme of two kilobytes; a hostile description has one."""
     assert segment("a" * 3000 + " fox") == "fox"
