@@ -388,3 +388,20 @@ def test_layers_outside_hunyuan_videos_blocks_have_comfyuis_names(tmp_path: Path
     block = "transformer_blocks.53.attn.to_out.0"
     assert set(weights.layers) == {block, *(ours for ours, _ in known.values())}
     assert weights.base_model == "hunyuan-video-1.5"
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_"])
+def test_layers_that_draw_pixels_are_radiances(tmp_path: Path, prefix: str) -> None:
+    """Its blocks are Chroma's, whose adapters it does not take."""
+    separator = "_" if prefix.endswith("_") else "."
+    tensors: dict[str, Tensor] = {}
+    for i in range(19):
+        for part in ("img_attn.proj", "txt_attn.proj"):
+            name = f"double_blocks.{i}.{part}".replace(".", separator)
+            tensors |= pair(prefix + name, 3072, 3072)
+    name = "nerf_blocks.0.param_generator".replace(".", separator)
+    tensors |= pair(prefix + name, 49152, 3072)
+    verdict = read(save(tmp_path, tensors)).verdict
+
+    assert verdict.base_model == "chroma-radiance"
+    assert len(verdict.unmatched) == 1
