@@ -136,6 +136,15 @@ FUSED = (
     ("transformer_blocks.{i}.attn.to_added_qkv", DOUBLE, ADDED),
     ("transformer_blocks.{i}.attn.qkv", DOUBLE, (Q, K, V)),
     ("transformer_blocks.{i}.attn.added_qkv", DOUBLE, ADDED),
+    *(
+        (f"{blocks}.{attention}.qkv", f"{blocks}.{attention}.", ("to_q", "to_k", "to_v"))
+        for blocks, attention in (
+            (DOUBLE[:-1], "attn1"),
+            (DOUBLE[:-1], "attn2"),
+            ("context_embedder.token_refiner.refiner_blocks.{i}", "attn"),
+        )
+    ),
+    (f"{DOUBLE}attn2.kv", f"{DOUBLE}attn2.", ("to_k", "to_v")),
     ("single_transformer_blocks.{i}.attn.to_qkv", SINGLE, (Q, K, V)),
     ("single_transformer_blocks.{i}.qkv_mlp", SINGLE, (Q, K, V, "proj_mlp")),
 )

@@ -405,3 +405,27 @@ def test_layers_that_draw_pixels_are_radiances(tmp_path: Path, prefix: str) -> N
 
     assert verdict.base_model == "chroma-radiance"
     assert len(verdict.unmatched) == 1
+
+
+@pytest.mark.parametrize(
+    ("fused", "size", "parts", "base"),
+    [
+        ("transformer_blocks.0.attn1.qkv", (3456, 1152), "qkv", "pixart"),
+        ("transformer_blocks.0.attn2.kv", (2304, 1152), "kv", "pixart"),
+        ("transformer_blocks.0.attn2.qkv", (4608, 1536), "qkv", "sd-3.5-medium"),
+        (
+            "context_embedder.token_refiner.refiner_blocks.0.attn.qkv", (6144, 2048), "qkv",
+            "hunyuan-video-1.5",
+        ),
+    ],
+)  # fmt: skip
+def test_what_onetrainer_fuses_for_itself_is_read(
+    tmp_path: Path, fused: str, size: tuple[int, int], parts: str, base: str
+) -> None:
+    """Its backups keep the names of fused layers that other formats put back."""
+    weights = read(save(tmp_path, pair(f"transformer.{fused}", *size)))
+
+    attention = fused.rpartition(".")[0]
+    assert set(weights.layers) == {f"{attention}.to_{part}" for part in parts}
+    assert weights.verdict.unmatched == ()
+    assert weights.base_model == base
