@@ -136,15 +136,6 @@ FUSED = (
     ("transformer_blocks.{i}.attn.to_added_qkv", DOUBLE, ADDED),
     ("transformer_blocks.{i}.attn.qkv", DOUBLE, (Q, K, V)),
     ("transformer_blocks.{i}.attn.added_qkv", DOUBLE, ADDED),
-    *(
-        (f"{blocks}.{attention}.qkv", f"{blocks}.{attention}.", ("to_q", "to_k", "to_v"))
-        for blocks, attention in (
-            (DOUBLE[:-1], "attn1"),
-            (DOUBLE[:-1], "attn2"),
-            ("context_embedder.token_refiner.refiner_blocks.{i}", "attn"),
-        )
-    ),
-    (f"{DOUBLE}attn2.kv", f"{DOUBLE}attn2.", ("to_k", "to_v")),
     ("single_transformer_blocks.{i}.attn.to_qkv", SINGLE, (Q, K, V)),
     ("single_transformer_blocks.{i}.qkv_mlp", SINGLE, (Q, K, V, "proj_mlp")),
 )
@@ -233,6 +224,8 @@ SD3 = (
     }),
     *below("t_embedder.mlp.", "time_text_embed.timestep_embedder.", TWO_LAYERS),
     *below("y_embedder.mlp.", "time_text_embed.text_embedder.", TWO_LAYERS),
+    # OneTrainer's, in its backups.
+    (f"{DOUBLE}attn2.qkv", DOUBLE, ("attn2.to_q", "attn2.to_k", "attn2.to_v")),
 )  # fmt: skip
 # Cosmos-Predict2, of which Anima is made, with the adapter between text and it.
 ANIMA = (
@@ -323,6 +316,9 @@ HUNYUAN = (
         "self_attn.qkv": (Q, K, V), "self_attn.proj": "attn.to_out.0", "mlp.0": "ff.net.0.proj",
         "mlp.2": "ff.net.2",
     }),
+    # OneTrainer's, in its backups.
+    *below("context_embedder.token_refiner.refiner_blocks.{i}.",
+           "context_embedder.token_refiner.refiner_blocks.{i}.", {"attn.qkv": (Q, K, V)}),
     *below("txt_in.", "context_embedder.", {
         "input_embedder": "proj_in",
         "c_embedder.linear_1": "time_text_embed.text_embedder.linear_1",
@@ -422,6 +418,9 @@ PIXART = (
         "y_embedder.y_proj.fc1": "caption_projection.linear_1",
         "y_embedder.y_proj.fc2": "caption_projection.linear_2", "final_layer.linear": "proj_out",
     }),
+    # OneTrainer's, in its backups.
+    (f"{DOUBLE}attn1.qkv", DOUBLE, ("attn1.to_q", "attn1.to_k", "attn1.to_v")),
+    (f"{DOUBLE}attn2.kv", DOUBLE, ("attn2.to_k", "attn2.to_v")),
 )  # fmt: skip
 AURAFLOW_MLP = {"c_fc1": "linear_1", "c_fc2": "linear_2", "c_proj": "out_projection"}
 JOINT = "joint_transformer_blocks.{i}."
