@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encoder.adapter.tensor_file import TensorFile
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-12"
+READER_VERSION = "reader-13"
 
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000

@@ -207,10 +207,13 @@ SD3 = (
         "attn.qkv": (Q, K, V), "attn.proj": "attn.to_out.0",
         "attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"), "attn2.proj": "attn2.to_out.0",
         "mlp.fc1": "ff.net.0.proj", "mlp.fc2": "ff.net.2", "adaLN_modulation.1": "norm1.linear",
+        **{f"{attention}.ln_{side}": f"{attention}.norm_{side}"
+           for attention in ("attn", "attn2") for side in "qk"},
     }),
     *below("joint_blocks.{i}.context_block.", DOUBLE, {
         "attn.qkv": ADDED, "attn.proj": "attn.to_add_out", "mlp.fc1": "ff_context.net.0.proj",
         "mlp.fc2": "ff_context.net.2", "adaLN_modulation.1": "norm1_context.linear",
+        **{f"attn.ln_{side}": f"attn.norm_added_{side}" for side in "qk"},
     }),
     # The last block makes nothing of the text, and its modulation is one of an output.
     ("joint_blocks.{last}.context_block.adaLN_modulation.1", "transformer_blocks.{last}.",
@@ -221,6 +224,8 @@ SD3 = (
     }),
     *below("t_embedder.mlp.", "time_text_embed.timestep_embedder.", TWO_LAYERS),
     *below("y_embedder.mlp.", "time_text_embed.text_embedder.", TWO_LAYERS),
+    # OneTrainer's, in its backups.
+    (f"{DOUBLE}attn2.qkv", DOUBLE, ("attn2.to_q", "attn2.to_k", "attn2.to_v")),
 )  # fmt: skip
 # Cosmos-Predict2, of which Anima is made, with the adapter between text and it.
 ANIMA = (
@@ -284,30 +289,44 @@ WAN = (
 HUNYUAN = (
     *(
         template
-        for side, feed, norm, qkv, out in (
-            ("img", "ff", "norm1", (Q, K, V), "attn.to_out.0"),
-            ("txt", "ff_context", "norm1_context", ADDED, "attn.to_add_out"),
+        for side, feed, norm, added, qkv, out in (
+            ("img", "ff", "norm1", "", (Q, K, V), "attn.to_out.0"),
+            ("txt", "ff_context", "norm1_context", "added_", ADDED, "attn.to_add_out"),
         )
         for template in below(f"double_blocks.{{i}}.{side}_", DOUBLE, {
             "attn_qkv": qkv, "attn_q": qkv[0], "attn_k": qkv[1], "attn_v": qkv[2],
             "attn_proj": out, "mlp.fc1": f"{feed}.net.0.proj", "mlp.fc2": f"{feed}.net.2",
             "mod.linear": f"{norm}.linear",
+            "attn_q_norm": f"attn.norm_{added}q", "attn_k_norm": f"attn.norm_{added}k",
             # As ComfyUI has them, and FLUX.1.
             "attn.qkv": qkv, "attn.proj": out, "mlp.0": f"{feed}.net.0.proj",
             "mlp.2": f"{feed}.net.2", "mod.lin": f"{norm}.linear",
+            "attn.norm.query_norm": f"attn.norm_{added}q",
+            "attn.norm.key_norm": f"attn.norm_{added}k",
         })
     ),
     ("single_blocks.{i}.modulation.linear", SINGLE, ("norm.linear",)),
+    *((f"single_blocks.{{i}}.{side}_norm", SINGLE, (f"attn.norm_{side}",)) for side in "qk"),
     *below("txt_in.individual_token_refiner.blocks.{i}.",
            "context_embedder.token_refiner.refiner_blocks.{i}.", {
         "self_attn_qkv": (Q, K, V), "self_attn_q": Q, "self_attn_k": K, "self_attn_v": V,
         "self_attn_proj": "attn.to_out.0", "mlp.fc1": "ff.net.0.proj", "mlp.fc2": "ff.net.2",
-        "adaLN_modulation.1": "norm_out.linear",
+        "adaLN_modulation.1": "norm_out.linear", "norm1": "norm1", "norm2": "norm2",
+        # As ComfyUI has them.
+        "self_attn.qkv": (Q, K, V), "self_attn.proj": "attn.to_out.0", "mlp.0": "ff.net.0.proj",
+        "mlp.2": "ff.net.2",
     }),
+    # OneTrainer's, in its backups.
+    *below("context_embedder.token_refiner.refiner_blocks.{i}.",
+           "context_embedder.token_refiner.refiner_blocks.{i}.", {"attn.qkv": (Q, K, V)}),
     *below("txt_in.", "context_embedder.", {
         "input_embedder": "proj_in",
         "c_embedder.linear_1": "time_text_embed.text_embedder.linear_1",
         "c_embedder.linear_2": "time_text_embed.text_embedder.linear_2",
+        # As ComfyUI has them.
+        **{f"{theirs}_embedder.{end}": f"time_text_embed.{ours}_embedder.linear_{number}"
+           for theirs, ours in (("c", "text"), ("t", "timestep"))
+           for number, end in enumerate(("in_layer", "out_layer"), 1)},
     }),
     *below("txt_in.t_embedder.mlp.", "context_embedder.time_text_embed.timestep_embedder.",
            TWO_LAYERS),
@@ -315,10 +334,25 @@ HUNYUAN = (
     *below("guidance_in.mlp.", "time_text_embed.guidance_embedder.", TWO_LAYERS),
     *below("time_in.mlp.", "time_guidance_embed.timestep_embedder.", TWO_LAYERS),
     *below("guidance_in.mlp.", "time_guidance_embed.guidance_embedder.", TWO_LAYERS),
-    *below("byt5_in.", "context_embedder_2.", {f"fc{i}": f"linear_{i}" for i in (1, 2, 3)}),
+    *below("time_in.mlp.", "time_embed.timestep_embedder.", TWO_LAYERS),
+    *below("time_in.", "time_embed.timestep_embedder.",
+           {"in_layer": "linear_1", "out_layer": "linear_2"}),
+    *below("byt5_in.", "context_embedder_2.", {
+        **{f"fc{i}": f"linear_{i}" for i in (1, 2, 3)}, "layernorm": "norm",
+    }),
+    *below("vision_in.proj.", "image_embedder.",
+           {"0": "norm_in", "1": "linear_1", "3": "linear_2", "4": "norm_out"}),
+    ("final_layer.linear", "", ("proj_out",)),
+    ("final_layer.adaLN_modulation.1", "", ("~norm_out.linear",)),
 )  # fmt: skip
-# LTX-Video and LTX-2: blocks are named as in diffusers.
+# LTX-Video and LTX-2: blocks are named as in diffusers, but for norms.
 LTX = (
+    *(
+        (f"{DOUBLE}{attention}.{side}_norm", DOUBLE, (f"{attention}.norm_{side}",))
+        for attention in ("attn1", "attn2", "audio_attn1", "audio_attn2",
+                          "audio_to_video_attn", "video_to_audio_attn")
+        for side in "qk"
+    ),
     *(
         (f"{theirs}{end}", f"{ours}.", (end.removeprefix("."),))
         for theirs, ours in (
@@ -384,6 +418,9 @@ PIXART = (
         "y_embedder.y_proj.fc1": "caption_projection.linear_1",
         "y_embedder.y_proj.fc2": "caption_projection.linear_2", "final_layer.linear": "proj_out",
     }),
+    # OneTrainer's, in its backups.
+    (f"{DOUBLE}attn1.qkv", DOUBLE, ("attn1.to_q", "attn1.to_k", "attn1.to_v")),
+    (f"{DOUBLE}attn2.kv", DOUBLE, ("attn2.to_k", "attn2.to_v")),
 )  # fmt: skip
 AURAFLOW_MLP = {"c_fc1": "linear_1", "c_fc2": "linear_2", "c_proj": "out_projection"}
 JOINT = "joint_transformer_blocks.{i}."

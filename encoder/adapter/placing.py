@@ -49,6 +49,8 @@ FORMATS = {
 }  # fmt: skip
 # What diffusers calls a network that has the layers of another -> the base model that has it.
 NETWORKS = {"transformer_ref.": "minimax-h3-ref2va"}
+# What a network has besides the layers of another -> the base model that it is.
+ADDED_LAYERS = {"nerf_": "chroma-radiance"}
 # The slot of a table of modulations, and the axes of a kernel over time.
 TABLE, OVER_TIME = "diff_m", 5
 # The parts of a header's metadata that say something of its tensors.
@@ -233,11 +235,17 @@ def _place(
 
 
 def _claimed_by_names(plan: KeyPlan) -> list[Claim]:
-    return [
+    networks = [
         Claim(base_model, f"its layers' names begin with {prefix!r}")
         for prefix, base_model in NETWORKS.items()
         if plan.prefix.endswith(prefix)
     ]
+    added = [
+        Claim(base_model, f"it has layers whose names begin with {start!r}")
+        for start, base_model in ADDED_LAYERS.items()
+        if any(plan.name_of(module)[0].startswith(start) for module in plan.modules)
+    ]
+    return networks + added
 
 
 def _assemble(

@@ -20,8 +20,10 @@ OTHER_KINDS = (
     (re.compile(r"\.(lambda_layer|[pq]_layer\.weight)$"), "T-LoRA"),
     (
         re.compile(
-            r"\.(vera_lambda|lora_(E|ranknum|embedding_[AB])|(adamss|boft|bone|c3a|delora|fourierft"
-            r"|glora|gralora|hira|hra|lily|miss|poly|randlora|road|shira|vblora|waveft|xlora)_)"
+            r"\.(p?vera_lambda|lora_(E|diag|ranknum|embedding_[AB])|(adamss|beft|boft|bone|c3a|deft"
+            r"|delora|fourierft|frod|glora|gralora|hira|hra|lily|ln_tuning|miss|osf|peanut|poly|psoft"
+            r"|randlora|road|shadow|shira|supertuning|tinylora|trainable_tokens|unilora|vblora"
+            r"|waveft|xlora)_)"
         ),
         "a kind of PEFT's that is no LoRA",
     ),

@@ -84,6 +84,32 @@ FILES: dict[str, Tensors] = {
 }  # fmt: skip
 
 
+# What PEFT adds to a module for its kinds that are no LoRA, one tensor of each.
+PEFT_KINDS = (
+    "beft_bias", "deft_P", "frod_lambda_l", "ln_tuning_layers.weight", "osf_svd_params.S_low",
+    "peanut_A.weight", "psoft_R.weight", "pvera_lambda_b", "supertuning_values", "tinylora_A",
+    "trainable_tokens_delta", "vera_lambda_b",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tensor", PEFT_KINDS)
+def test_a_kind_of_pefts_is_called_one(tmp_path: Path, tensor: str) -> None:
+    """Not a whole model, which its names that end in "weight" look like."""
+    tensors = {f"{PEFT}transformer_blocks.0.attn.to_q.{tensor}": torch.ones(8)}
+    path = write_tensors(tmp_path / "x.safetensors", tensors, {})
+    with pytest.raises(UnsupportedLoraError, match="a kind of PEFT's that is no LoRA"):
+        read(path)
+
+
+def test_kasa_is_no_lora_though_it_has_one_besides(tmp_path: Path) -> None:
+    """It cuts the base's weights too, and has a diagonal between the factors."""
+    module = f"{PEFT}transformer_blocks.0.attn.to_q"
+    tensors = {**lora(module), f"{module}.lora_diag": torch.ones(2)}
+    path = write_tensors(tmp_path / "x.safetensors", tensors, {})
+    with pytest.raises(UnsupportedLoraError, match="a kind of PEFT's that is no LoRA"):
+        read(path)
+
+
 @pytest.mark.parametrize("prefix", [PEFT, "", PEFT + PEFT])
 @pytest.mark.parametrize("template", NETWORKS)
 def test_an_adapter_of_another_network_is_named(tmp_path: Path, template: str, prefix: str) -> None:

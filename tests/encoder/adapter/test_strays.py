@@ -315,3 +315,117 @@ def test_norms_of_queries_and_keys_have_the_authors_names(
 
     assert set(weights.vectors) == {f"{name}.weight" for name in norms.values()}
     assert weights.verdict.unmatched == ()
+
+
+# Base model -> a layer of it as ComfyUI names it, and its size; what ComfyUI's own trainer changes
+# beside such layers, as diffusers names it, and how many numbers long.
+MODEL = "diffusion_model."
+REFINER = "txt_in.individual_token_refiner.blocks.1"
+REFINED = "context_embedder.token_refiner.refiner_blocks.1"
+NORMS: dict[str, tuple[str, tuple[int, int], dict[str, tuple[str, int]]]] = {
+    "sd-3.5-large": ("joint_blocks.37.x_block.mlp.fc1", (9728, 2432), {
+        "joint_blocks.37.x_block.attn.ln_q": ("transformer_blocks.37.attn.norm_q", 64),
+        "joint_blocks.0.context_block.attn.ln_k": ("transformer_blocks.0.attn.norm_added_k", 64),
+    }),
+    "sd-3.5-medium": ("joint_blocks.0.x_block.attn2.proj", (1536, 1536), {
+        "joint_blocks.0.x_block.attn2.ln_k": ("transformer_blocks.0.attn2.norm_k", 64),
+    }),
+    "hunyuan-video-1.5": ("double_blocks.53.img_attn.proj", (2048, 2048), {
+        "double_blocks.53.img_attn.norm.query_norm": ("transformer_blocks.53.attn.norm_q", 128),
+        "double_blocks.53.txt_attn.norm.key_norm":
+            ("transformer_blocks.53.attn.norm_added_k", 128),
+        "double_blocks.0.txt_attn_q_norm": ("transformer_blocks.0.attn.norm_added_q", 128),
+        f"{REFINER}.norm2": (f"{REFINED}.norm2", 2048),
+        "byt5_in.layernorm": ("context_embedder_2.norm", 1472),
+        "vision_in.proj.0": ("image_embedder.norm_in", 1152),
+    }),
+    "hunyuan-video": ("single_blocks.39.linear2", (3072, 15360), {
+        "single_blocks.39.q_norm": ("single_transformer_blocks.39.attn.norm_q", 128),
+        f"{REFINER}.norm1": (f"{REFINED}.norm1", 3072),
+    }),
+    "ltx-video-2b": ("transformer_blocks.27.ff.net.2", (2048, 8192), {
+        "transformer_blocks.27.attn1.q_norm": ("transformer_blocks.27.attn1.norm_q", 2048),
+    }),
+    "ltx-2": ("transformer_blocks.47.audio_attn1.to_q", (2048, 2048), {
+        "transformer_blocks.0.audio_to_video_attn.k_norm":
+            ("transformer_blocks.0.audio_to_video_attn.norm_k", 2048),
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("base", NORMS)
+def test_all_norms_that_comfyui_trains_have_a_place(tmp_path: Path, base: str) -> None:
+    """They are a fifth of what it changes and more: too many to be named and left out."""
+    layer, size, norms = NORMS[base]
+    tensors = pair(MODEL + layer, *size)
+    tensors |= {f"{MODEL}{name}.diff": torch.ones(length) for name, (_, length) in norms.items()}
+    weights = read(save(tmp_path, tensors))
+
+    assert weights.base_model == base
+    assert set(weights.vectors) == {f"{name}.weight" for name, _ in norms.values()}
+    assert weights.verdict.unmatched == ()
+
+
+def test_layers_outside_hunyuan_videos_blocks_have_comfyuis_names(tmp_path: Path) -> None:
+    known = {
+        f"{REFINER}.self_attn.proj": (f"{REFINED}.attn.to_out.0", (2048, 2048)),
+        f"{REFINER}.mlp.0": (f"{REFINED}.ff.net.0.proj", (8192, 2048)),
+        "txt_in.c_embedder.in_layer":
+            ("context_embedder.time_text_embed.text_embedder.linear_1", (2048, 3584)),
+        "txt_in.t_embedder.out_layer":
+            ("context_embedder.time_text_embed.timestep_embedder.linear_2", (2048, 2048)),
+        "time_in.in_layer": ("time_embed.timestep_embedder.linear_1", (2048, 256)),
+        "time_in.mlp.2": ("time_embed.timestep_embedder.linear_2", (2048, 2048)),
+        "vision_in.proj.3": ("image_embedder.linear_2", (2048, 1152)),
+        "final_layer.linear": ("proj_out", (32, 2048)),
+        "final_layer.adaLN_modulation.1": ("norm_out.linear", (4096, 2048)),
+    }  # fmt: skip
+    tensors = pair(f"{MODEL}double_blocks.53.img_attn.proj", 2048, 2048)
+    for name, (_, size) in known.items():
+        tensors |= pair(MODEL + name, *size)
+    weights = read(save(tmp_path, tensors))
+
+    block = "transformer_blocks.53.attn.to_out.0"
+    assert set(weights.layers) == {block, *(ours for ours, _ in known.values())}
+    assert weights.base_model == "hunyuan-video-1.5"
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_"])
+def test_layers_that_draw_pixels_are_radiances(tmp_path: Path, prefix: str) -> None:
+    """Its blocks are Chroma's, whose adapters it does not take."""
+    separator = "_" if prefix.endswith("_") else "."
+    tensors: dict[str, Tensor] = {}
+    for i in range(19):
+        for part in ("img_attn.proj", "txt_attn.proj"):
+            name = f"double_blocks.{i}.{part}".replace(".", separator)
+            tensors |= pair(prefix + name, 3072, 3072)
+    name = "nerf_blocks.0.param_generator".replace(".", separator)
+    tensors |= pair(prefix + name, 49152, 3072)
+    verdict = read(save(tmp_path, tensors)).verdict
+
+    assert verdict.base_model == "chroma-radiance"
+    assert len(verdict.unmatched) == 1
+
+
+@pytest.mark.parametrize(
+    ("fused", "size", "parts", "base"),
+    [
+        ("transformer_blocks.0.attn1.qkv", (3456, 1152), "qkv", "pixart"),
+        ("transformer_blocks.0.attn2.kv", (2304, 1152), "kv", "pixart"),
+        ("transformer_blocks.0.attn2.qkv", (4608, 1536), "qkv", "sd-3.5-medium"),
+        (
+            "context_embedder.token_refiner.refiner_blocks.0.attn.qkv", (6144, 2048), "qkv",
+            "hunyuan-video-1.5",
+        ),
+    ],
+)  # fmt: skip
+def test_what_onetrainer_fuses_for_itself_is_read(
+    tmp_path: Path, fused: str, size: tuple[int, int], parts: str, base: str
+) -> None:
+    """Its backups keep the names of fused layers that other formats put back."""
+    weights = read(save(tmp_path, pair(f"transformer.{fused}", *size)))
+
+    attention = fused.rpartition(".")[0]
+    assert set(weights.layers) == {f"{attention}.to_{part}" for part in parts}
+    assert weights.verdict.unmatched == ()
+    assert weights.base_model == base
