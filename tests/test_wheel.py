@@ -75,3 +75,9 @@ def test_an_installed_wheel_migrates_refreshes_and_searches(
     assert Path(where.strip()).is_relative_to(installed), "this repository was tested"
     assert json.loads(refreshed)["ready"] == 1
     assert json.loads(found)["results"][0]["adapter"]["name"] == "Fox"
+
+
+def test_an_installed_wheel_says_that_each_package_is_typed(installed: Path) -> None:
+    """Without, `registry.AutoLoraError`, which is of `crawler`, is anything to a type checker."""
+    for package in ("crawler", "encoder", "registry"):
+        assert (installed / package / "py.typed").is_file()

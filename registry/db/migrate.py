@@ -29,6 +29,17 @@ MAKES_DATABASE = (
     "`CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'`"
 )
 
+# What a migration meets in tables that no release made.
+_OTHER_TABLES = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateColumn,
+    psycopg.errors.DuplicateObject,
+)
+
 # Any number no other program locks; these are the letters "ALR" and a 1.
 _ADVISORY_LOCK = 0x414C5201
 
@@ -47,7 +58,7 @@ def migrate(engine: Engine) -> None:
 
     Raises:
         DatabaseError: it does not answer, is not in UTF-8, an extension or room is missing, or the
-            schema is newer than this code.
+            schema is newer than this code, or of no release.
     """
     try:
         with engine.connect() as connection:
@@ -74,6 +85,13 @@ def migrate(engine: Engine) -> None:
             raise DatabaseError(
                 f"the database could not be migrated: {cause}. What was stored is safe: mend that, "
                 "then run the same command again."
+            ) from error
+        if isinstance(error.orig, _OTHER_TABLES) and _is_made(engine):
+            raise DatabaseError(
+                f"the database could not be migrated: {cause}. Its tables are not those that a "
+                "release made, but of a version before the first, or changed by somebody. What "
+                "was stored is safe: the version that made them opens it, or set REGISTRY_HOME to "
+                "an empty folder (REGISTRY_DATABASE_URL to an empty database) and refresh again."
             ) from error
         raise DatabaseError(
             f"the database could not be migrated: {cause}. "
@@ -131,6 +149,12 @@ def stored_revision(connection: Connection) -> str | None:
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return revision
+
+
+def _is_made(engine: Engine) -> bool:
+    """Whether a database was migrated before, so that its extensions and rights were enough."""
+    with engine.connect() as connection:
+        return stored_revision(connection) is not None
 
 
 def last_revision() -> str:

@@ -147,15 +147,17 @@ def make_own_folder(folder: Path, like: Path | None = None) -> None:
     """Make a folder that only the server's user enters: the owner of `like`, or as root a lent one.
 
     Raises:
-        DatabaseError: somebody else made a folder of this name.
+        DatabaseError: somebody else made a folder of this name, or we are a user without one.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
     if like is not None:
         uid, gid = like.stat().st_uid, like.stat().st_gid
     elif os.geteuid() == 0:
         uid, gid = _system_user()
     else:
         uid, gid = os.geteuid(), os.getegid()
+        # Whom initdb refuses, without a word of what to do.
+        name_of(uid)
+    folder.mkdir(mode=0o700, exist_ok=True)
     check_own_folder(folder, uid, os.geteuid())
     if os.geteuid() == 0:
         os.chown(folder, uid, gid)
@@ -198,8 +200,9 @@ def name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError as error:
         raise DatabaseError(
-            f"user {uid} has no name on this machine, and PostgreSQL needs one. Run as another "
-            "user, or set REGISTRY_DATABASE_URL."
+            f"user {uid} has no name on this machine, and PostgreSQL needs one. Give it one "
+            f"(as root: `useradd --uid {uid} autolora`), run as another user, or set "
+            "REGISTRY_DATABASE_URL."
         ) from error
 
 

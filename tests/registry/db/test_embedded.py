@@ -442,6 +442,13 @@ def no_such_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("PATH", str(folder / "nothing"))
 
 
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_name_is_told_how_to_get_one(folder: Path) -> None:
+    """As a container's that runs as any number, whom initdb refuses."""
+    with another_user(), pytest.raises(DatabaseError, match=r"has no name .*`useradd --uid"):
+        postgres_programs.make_own_folder(folder / "postgres.new")
+
+
 @pytest.mark.usefixtures("no_such_user")
 def test_a_system_that_cannot_make_the_user_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_programs, "ADMIN_FOLDERS", ())

@@ -72,6 +72,21 @@ def test_a_migration_that_finds_the_database_at_work_does_not_say_that_it_is_awa
     assert "cannot be reached" not in str(raised.value)
 
 
+def test_tables_that_no_release_made_are_not_blamed_on_postgresql(database_url: str) -> None:
+    """Those of versions before the first, whose revisions bear numbers of ours."""
+    with database_beside(database_url, "early", "TEMPLATE template0") as url:
+        early = connect(url)
+        with early.begin() as connection:
+            connection.execute(text("CREATE TABLE alembic_version (version_num text PRIMARY KEY)"))
+            connection.execute(text("INSERT INTO alembic_version VALUES ('0003')"))
+        with pytest.raises(DatabaseError, match=r"not those that a release made") as raised:
+            migrate(early)
+        early.dispose()
+
+    assert "PostgreSQL 14" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 def loaded(migration: str) -> Any:
     where = migrate_module.MIGRATIONS / "versions" / f"{migration}.py"
     found = spec_from_file_location(migration, where)
