@@ -1,6 +1,7 @@
 """What hubs list, stored: that it takes no longer the more there is."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
@@ -42,10 +43,10 @@ def test_where_a_file_moved_from_is_found_by_its_own_index(session: Session) -> 
         adapter = add_adapter(session, **FOLDER._asdict(), name=name, file_name=f"old/{name}")
     session.execute(text("ANALYZE adapters"))
     moved = record_of("Another.name.safetensors")
-    connection, sent = session.connection(), list[tuple[str, object]]()
+    connection, sent = session.connection(), list[tuple[str, Any]]()
 
-    def note(*told: object) -> None:
-        sent.append((str(told[2]), told[3]))
+    def note(*told: Any) -> None:
+        sent.append((told[2], told[3]))
 
     event.listen(connection, "before_cursor_execute", note)
     move(session, FOLDER, adapter.file_name, moved)
