@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord, Remembered
 from encoder.base_models.names import name_listed
-from registry.db.models import Adapter, File
+from registry.db.models import FILE_STEM, Adapter, File, stem_of
 from registry.db.records import record_from_json, record_to_json, settle, stamp_from_json
 from registry.db.removals import PERSON, is_removed
 
@@ -224,7 +224,12 @@ def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord
     """
     adapter_id = session.scalars(
         select(Adapter.id).where(
-            *of_origin(origin), Adapter.file_name == from_name, Adapter.version == ""
+            *of_origin(origin),
+            Adapter.file_name == from_name,
+            Adapter.version == "",
+            # Has an index. That of an origin's adapters begins with their repositories, and would
+            # be read through for each file of a folder that was renamed.
+            stem_of(from_name) == FILE_STEM,
         )
     ).one_or_none()
     if adapter_id is None:

@@ -38,6 +38,12 @@ FILE_STEM: ColumnElement[str] = literal_column(
     r"lower(regexp_replace(file_name, '^.*/|\.[^./]*$', '', 'g'))", Text
 )
 
+
+def stem_of(file_name: str) -> ColumnElement[str]:
+    """Return what FILE_STEM is of a file's name."""
+    return func.lower(func.regexp_replace(file_name, r"^.*/|\.[^./]*$", "", "g"), type_=Text)
+
+
 # A cover's hash in four parts, by which near ones are found: the lowest bits first.
 PART_BITS = 16
 PHASH_PARTS: tuple[ColumnElement[int], ...] = tuple(

@@ -60,26 +60,34 @@ def own_files(session: Session, adapter_ids: Collection[int]) -> dict[int, OwnFi
 
 def find_copies(session: Session) -> list[list[Copy]]:
     """Return groups of two files and more that are there, the largest saving first."""
+    own = (Adapter.hub == FOLDER, Adapter.state == "ready", Adapter.file_sha256.is_not(None))
     rows = session.execute(
-        select(Adapter.id, Adapter.name, Adapter.endpoint, Adapter.file_name, File)
-        .join(File, File.sha256 == Adapter.file_sha256)
-        .where(Adapter.hub == FOLDER, Adapter.state == "ready")
+        select(Adapter.id, Adapter.name, Adapter.endpoint, Adapter.file_name, Adapter.file_sha256)
+        .where(*own)
         .order_by(Adapter.id)
     ).all()
+    # Once each, however many have it: what was read of a file is some kilobytes.
+    of_them = File.sha256.in_(select(Adapter.file_sha256).where(*own))
+    files = {file.sha256: file for file in session.scalars(select(File).where(of_them))}
     # Before they are judged: what a copy is to a file that is not shown says nothing of the others.
-    rows = _named_once(rows)
-    groups = _group([row.File for row in rows])
+    rows = _named_once([row for row in rows if row.file_sha256 in files])
+    groups = _group([files[row.file_sha256] for row in rows])
     found = []
     for members in groups:
-        first, copies = rows[members[0]].File, []
+        first, copies = files[rows[members[0]].file_sha256], []
+        judged = {
+            sha256: judge(first, files[sha256])
+            for sha256 in {rows[member].file_sha256 for member in members}
+        }
         for member in members:
             row = rows[member]
-            verdict = judge(first, row.File)
+            verdict = judged[row.file_sha256]
             if verdict is None:
                 # Like another of the group, and not like the first.
                 continue
-            file = OwnFile(Path(row.endpoint), _path(row), row.File.sha256)
-            copies.append(Copy(row.id, row.name, file, row.File.size, *verdict))
+            file = OwnFile(Path(row.endpoint), _path(row), row.file_sha256)
+            size = files[row.file_sha256].size
+            copies.append(Copy(row.id, row.name, file, size, *verdict))
         if len(copies) > 1:
             found.append(copies)
     return sorted(found, key=lambda copies: -sum(copy.size for copy in copies[1:]))
