@@ -17,9 +17,9 @@ from tests.encoder.dialects.test_converters import expected_rows, family_of, nam
 
 # What is not of a base's own checkpoint, or unknown to the converter.
 OTHERS = {
-    # As FLUX.1 and ComfyUI have it, and as 1.5 has it without fusing.
-    "hunyuan-video": r"_attn\.|_(mlp\.[02]|attn_[qkv])$|mod(ulation)?\.lin$"
-    r"|(time|guidance)_in.*layer",
+    # As FLUX.1 and ComfyUI have it, as 1.5 has it without fusing, and as OneTrainer fuses it.
+    "hunyuan-video": r"_attn\.|[_.](mlp\.[02]|attn_[qkv])$|mod(ulation)?\.lin$"
+    r"|(time|guidance)_in.*layer|[ct]_embedder\.(in|out)_layer$|refiner_blocks.*\.attn\.qkv$",
     # Of another network, beside Cosmos-Predict2.
     "anima": r"^llm_adapter\.",
     "ltx-2.3": r"prompt_adaln_single",
