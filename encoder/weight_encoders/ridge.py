@@ -6,6 +6,7 @@ With hundreds of adapters to learn from, transformers memorise and ridge general
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -150,10 +151,12 @@ class RidgeEncoder:
 
     def encode_question(self, text_embeddings: Floats) -> Floats:
         """Map a question and its parts (1 + parts, dim) to one query (dim,), of length 1."""
-        queries = self.encode_query(text_embeddings)
-        if self.heard is None or len(queries) == 1:
-            return np.asarray(queries[0])
-        return self.heard.join(queries, text_embeddings[1:])
+        if self.heard is None or len(text_embeddings) == 1:
+            return np.asarray(self.encode_query(text_embeddings[:1])[0])
+        hear = None if self.known is None else partial(self.known.hear, text=self.text)
+        projected = self.text.project(text_embeddings)
+        joined = self.heard.join(projected, text_embeddings[1:], hear)
+        return joined if self.penalties is None else self.penalties.of_queries(joined[None])[0]
 
     def encode_caption_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to what plain ones of captions are compared with."""

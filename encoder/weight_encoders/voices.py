@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # So many of the nearest have a say in an adapter's words: of all concepts, of those of one kind,
 # and of looks. Chosen on validation, where 30 to 100 concepts tie, and 10 and 20 looks.
 NEAREST_CONCEPTS, NEAREST_OF_KIND, NEAREST_LOOKS = 50, 20, 10
+# So many of the concepts nearest to what is asked for are heard with it, and so many of the looks
+# nearest to how it is to be drawn; they count so much beside what was said. Chosen on validation,
+# and so that captions of the miniature world find as much as without (docs/benchmarks/wide.md).
+HEARD_CONCEPTS, HEARD_LOOKS, HEARD_SHARE = 3, 10, 0.5
 
 
 class Said(NamedTuple):
@@ -58,6 +62,21 @@ class Known:
         believed = self.beliefs.of(features, said.evidence)
         embeddings, likeness = said_together([*said.voices.values()], believed)
         return embeddings, self.beliefs.trust(likeness)
+
+    def hear(self, asked: Floats, text: "TextSpace") -> Floats:
+        """Return what a question asks for, and how, beside the words that adapters are told by.
+
+        `asked` (2, dim) are what and how, of length 1. A stopwatch lies apart from the words of the
+        concept that an adapter of one is most like, and these are what its embedding is made of.
+        """
+        words = [
+            nearest_shares(one @ own.T, nearest) @ own
+            for one, own, nearest in (
+                (asked[:1], words_of(self.concepts, text), HEARD_CONCEPTS),
+                (asked[1:], words_of(self.looks, text), HEARD_LOOKS),
+            )
+        ]
+        return normalise(asked + HEARD_SHARE * normalise(np.concatenate(words)))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds."""

@@ -5,7 +5,7 @@ the look and of anything come first, since adapters differ most in their looks. 
 says both is compared by each, in units of how much adapters differ by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +36,22 @@ class WhatAndHow:
         found: Floats = np.sqrt(within + self.floor * np.square(queries).sum(axis=1))
         return found
 
-    def join(self, queries: Floats, texts: Floats) -> Floats:
+    def join(
+        self, queries: Floats, texts: Floats, hear: Callable[[Floats], Floats] | None = None
+    ) -> Floats:
         """Return the query (dim,) that a whole question and its parts make, of length 1.
 
         `queries` (1 + parts, dim) lie in the index's space and `texts` (parts, dim) where texts
-        are embedded. A question that says only what or only how stays whole.
+        are embedded. A question that says only what or only how stays whole. With `hear` what and
+        how, (2, dim), are taken for what it makes of them.
         """
         how = self.says_how(texts)
         if not how.any() or how.all():
             return np.asarray(queries[0])
         parts = queries[1:]
         aspects = normalise(np.stack([queries[0], parts[~how].mean(0), parts[how].mean(0)]))
+        if hear is not None:
+            aspects[1:] = hear(aspects[1:])
         joined: Floats = (aspects / self.deviations(aspects)[:, None]).sum(axis=0)
         return np.asarray(normalise(joined[None])[0])
 

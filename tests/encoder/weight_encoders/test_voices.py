@@ -10,10 +10,12 @@ from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.arrays import Floats
 from encoder.sketches.sketch import Layout, Sketch
+from encoder.text_encoder import normalise
 from encoder.weight_encoders import voices
+from encoder.weight_encoders.beliefs import Beliefs
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.text_space import TextSpace
-from encoder.weight_encoders.voices import Said, say
+from encoder.weight_encoders.voices import Known, Said, say
 
 RNG = np.random.default_rng(0)
 LAYOUT = Layout("test", ((64, 1),))
@@ -66,3 +68,17 @@ def test_concepts_of_one_kind_speak_once() -> None:
     # How clearly each speaks, and how far every two agree.
     assert alone.evidence.shape[1] == 3 + 3
     assert apart.evidence.shape[1] == 5 + 10
+
+
+def test_a_question_is_heard_in_the_words_of_what_is_nearest_to_it() -> None:
+    """What it asks for in those of concepts, and how it is to be drawn in those of looks."""
+    known = Known(concepts([0]), concepts([0]), cast(Beliefs, SimpleNamespace()))
+    meant, unheard_of = TEXTS[[40, 5]], np.zeros((2, 128), np.float32)
+    unheard_of[:, 127] = 2
+    asked = normalise(meant + unheard_of)
+
+    heard = known.hear(asked, cast(TextSpace, SimpleNamespace()))
+
+    np.testing.assert_allclose(np.linalg.norm(heard, axis=1), 1, rtol=1e-5)
+    assert ((heard * meant).sum(axis=1) > 1.2 * (asked * meant).sum(axis=1)).all()
+    assert heard[:, :90].argmax(axis=1).tolist() == [40, 5]

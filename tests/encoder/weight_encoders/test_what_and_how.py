@@ -77,6 +77,14 @@ def test_several_parts_of_an_aspect_count_as_one() -> None:
     np.testing.assert_allclose(once, twice, atol=1e-6)
 
 
+def test_what_and_how_are_taken_for_what_is_heard_of_them() -> None:
+    axes = np.eye(DIM, dtype=np.float32)
+    heard = own_rule().join(axes[[4, 2, 3]], axes[[0, 1]], lambda aspects: axes[[5, 6]])
+
+    assert not heard[[2, 3]].any()
+    assert (heard[[4, 5, 6]] > 0).all()
+
+
 def test_a_checkpoint_keeps_it(heard: WhatAndHow) -> None:
     again = WhatAndHow.restore(heard.arrays())
     assert again is not None
