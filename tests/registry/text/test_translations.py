@@ -8,7 +8,7 @@ import pytest
 
 from registry.text import translations as module
 from registry.text.request_frames import words_asked
-from registry.text.translations import translated, translations
+from registry.text.translations import in_english, translated, translations
 
 # Of the dictionary; to read all of it takes seconds.
 A_LINE = "狐狸 狐狸 [hu2 li5] /fox/\n"
@@ -50,6 +50,17 @@ def test_a_term_of_art_says_nothing_of_other_words() -> None:
 
     assert "monochrome" in found["黑白"]
     assert not any("monochrome" in found[word] for word in ("猫", "黑色", "帽子"))
+
+
+def test_a_chinese_question_is_told_in_english_word_by_word() -> None:
+    assert in_english("黑色剪影") == "black silhouette"
+    assert in_english("线稿风格的动物") == "line art lineart style animal"
+    assert in_english("一只猫 in neon") == "cat neon"
+
+
+@pytest.mark.parametrize("question", ["a black cat", "啊啊啊", "", "ガンダム"])
+def test_what_has_no_chinese_word_is_told_in_nothing(question: str) -> None:
+    assert in_english(question) == ""
 
 
 def test_a_word_has_few_and_none_that_is_no_word() -> None:
