@@ -1,11 +1,22 @@
 """Adapters that are the same thing again: listed elsewhere, re-saved, cast, or little changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, or_, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    TableValuedAlias,
+    Text,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
@@ -22,6 +33,8 @@ NEAR = 0.8
 MOST = 100
 # Columns that tell what a file holds: see `contents`.
 CONTENTS = (File.sha256, File.body_sha256, File.log_norm)
+# What a file is to another, how similar, and how much stronger.
+Verdict = tuple[DuplicateKind, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +76,35 @@ def find_duplicates(session: Session, adapter_id: int) -> list[Duplicate]:
         )
         files |= {row.sha256: row for row in session.scalars(nearest)}
     judged = {sha256: judge(file, other) for sha256, other in files.items()}
-    adapters = session.execute(
-        select(Adapter.id, Adapter.file_sha256).where(
-            Adapter.file_sha256.in_([sha256 for sha256, verdict in judged.items() if verdict]),
-            Adapter.state.in_(states),
-            Adapter.id != adapter_id,
-        )
+    verdicts = {sha256: verdict for sha256, verdict in judged.items() if verdict}
+    certain = _by_certainty(verdicts)
+    # PostgreSQL leaves the first of them: thousands of adapters may have one file.
+    rows = session.execute(
+        select(Adapter.id, Adapter.file_sha256)
+        .join(certain, certain.c.sha256 == Adapter.file_sha256)
+        .where(Adapter.state.in_(states), Adapter.id != adapter_id)
+        .order_by(certain.c.place, Adapter.id)
+        .limit(MOST)
     )
-    duplicates = []
-    for row in adapters:
-        verdict = judged[row.file_sha256]
-        assert verdict is not None
-        duplicates.append(Duplicate(row.id, *verdict))
-    duplicates.sort(key=lambda copy: (KINDS.index(copy.kind), -copy.similarity, copy.adapter_id))
-    return duplicates[:MOST]
+    return [Duplicate(row.id, *verdicts[row.file_sha256]) for row in rows]
 
 
-def judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
+def _by_certainty(verdicts: Mapping[str, Verdict]) -> TableValuedAlias:
+    """Return files with their places: the most certain copies first, equal ones at one place."""
+    keys = {
+        sha256: (KINDS.index(kind), -similarity)
+        for sha256, (kind, similarity, _) in verdicts.items()
+    }
+    order = sorted(set(keys.values()))
+    places = [order.index(key) for key in keys.values()]
+    return (
+        func.unnest(literal(list(keys), ARRAY(Text)), literal(places, ARRAY(Integer)))
+        .table_valued("sha256", "place")
+        .render_derived()
+    )
+
+
+def judge(file: File, other: File) -> Verdict | None:
     """Return what `other` is to `file`, how similar and how much stronger; None if unrelated."""
     if file.sha256 == other.sha256:
         return "file", 1.0, 1.0

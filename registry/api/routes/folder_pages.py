@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.folder_keeper import FolderKeeper
-from registry.api.forms import FormDep, read_fields
+from registry.api.forms import MOST_FIELDS, FormDep, read_fields
 from registry.api.limits import TAKES_STREAM
 from registry.api.pages.render import render, render_html
 from registry.api.pages.texts import Language, language_of, text_of
@@ -120,7 +120,7 @@ def remove_from_page(form: FormDep, registry: RegistryDep) -> RedirectResponse:
 def copies_page(request: Request, registry: RegistryDep, ticked: bool = False) -> HTMLResponse:
     """List copies; with all but the first of those that change nothing ticked, if so asked for."""
     groups = registry.folders.copies()
-    exact = (copy for group in groups for copy in group[1:] if copy.kind in EXACT)
+    exact = (copy for group in _on_one_page(groups) for copy in group[1:] if copy.kind in EXACT)
     return _copies(request, registry, groups, {copy.adapter_id for copy in exact if ticked})
 
 
@@ -131,7 +131,8 @@ def _copies(
     ticked: Set[int],
     problem: str = "",
 ) -> HTMLResponse:
-    ids = [copy.adapter_id for group in groups for copy in group]
+    shown = _on_one_page(groups)
+    ids = [copy.adapter_id for group in shown for copy in group]
     return render(
         request,
         "copies.html",
@@ -139,10 +140,24 @@ def _copies(
         ticked=ticked,
         problem=problem,
         active="folders",
-        groups=groups,
+        groups=shown,
+        left=sum(map(len, groups)) - len(ids),
         cards={card.id: card for card in registry.cards(ids)},
         **frame(registry),
     )
+
+
+def _on_one_page(groups: Sequence[Sequence[Copy]]) -> list[Sequence[Copy]]:
+    """Return as many copies as can all be ticked, for more than a form may have are refused."""
+    shown: list[Sequence[Copy]] = []
+    room = MOST_FIELDS
+    for group in groups:
+        # One alone would not tell what it is a copy of.
+        if room < 2:
+            break
+        shown.append(group[:room])
+        room -= len(shown[-1])
+    return shown
 
 
 @router.post("/trash")

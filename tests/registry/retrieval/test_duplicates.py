@@ -2,18 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 from safetensors.torch import load_file, save_file
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from registry.api.app import create_app
 from registry.db.models import FINGERPRINT_DIM, File
 from registry.db.pending import PendingFile
 from registry.refresh.reading import read_and_sketch
 from registry.refresh.steps.read import read_stored
-from registry.retrieval.duplicates import find_duplicates
+from registry.retrieval.duplicates import MOST, find_duplicates
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import TINY, TINY_METADATA, make_factors, write_adapter
@@ -190,6 +193,24 @@ def test_fingerprints_tell_what_is_similar_where_no_encoder_does(
     assert [result.card.id for result in similar.results] == [noisy, other]
     assert similar.results[0].hit.score > 0.8 > 0.3 > similar.results[1].hit.score
     assert "compared by fingerprints" in page
+
+
+def test_of_very_many_copies_only_those_that_are_told_are_loaded(session: Session) -> None:
+    """A folder may have thousands of one file, and the page of each of them asks for the others."""
+    first, *others = (add_adapter(session, file_sha256="of all").id for _ in range(MOST + 20))
+    rows = list[int]()
+
+    def note(*told: Any) -> None:
+        rows.append(told[1].rowcount)
+
+    connection = session.connection()
+    event.listen(connection, "after_cursor_execute", note)
+    found = find_duplicates(session, first)
+    event.remove(connection, "after_cursor_execute", note)
+
+    assert [copy.adapter_id for copy in found] == others[:MOST]
+    assert {copy.kind for copy in found} == {"file"}
+    assert max(rows) == MOST
 
 
 def test_an_adapter_that_was_not_read_is_alone(registry: Registry) -> None:

@@ -62,6 +62,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "beside a file stays.",
         "按权重判断为同一适配器。勾选要移到本机回收站的文件；旁边的其他文件不会动。",
     ),
+    "copies.left": (
+        "More copies, which are shown when those below have gone: {n}",
+        "下列文件清理后将显示其余重复项：{n} 个",
+    ),
     "copies.none": ("No two of your files are the same adapter.", "你的文件中没有重复的适配器。"),
     "copies.first": ("the first of them", "最早的一个"),
     "copies.file": ("the same file", "完全相同的文件"),

@@ -16,12 +16,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from registry.api import folder_keeper, server_events
+from registry.api.forms import MOST_FIELDS
 from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
 from registry.own_folders import OwnFolders
 from registry.refresh import pipeline
 from registry.service import Registry
+from tests.builders import add_adapter
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
 PATIENCE_SECONDS = 60
@@ -561,6 +563,34 @@ def test_a_folder_takes_those_in_it_along_and_lists_each_file_once(
     settle(client, 2)
     assert [(one["path"], one["adapters"]) for one in folders_of(client)] == [(str(inner), 1)]
     assert client.get(f"/v1/adapters/{owl['id']}").json()["repo"] == "inner/owl"
+
+
+def test_all_copies_that_a_page_shows_can_be_ticked(
+    client: TestClient, registry: Registry, tmp_path: Path
+) -> None:
+    """A form of more fields is refused: who ticked thousands of them could throw away none."""
+    with registry.sessions.begin() as session:
+        for number in range(MOST_FIELDS + 5):
+            name = f"{number}.safetensors"
+            (tmp_path / name).touch()
+            add_adapter(
+                session,
+                hub="folder",
+                endpoint=str(tmp_path),
+                repo=name,
+                file_name=name,
+                file_sha256="of all",
+            )
+
+    page = client.get("/folders/copies?ticked=yes").text
+    shown = re.findall(r'name="adapter" value="(\d+)"', page)
+    ticked = re.findall(r'value="(\d+)" checked', page)
+    sent = client.post("/folders/trash", data={"adapter": shown})
+
+    assert (len(shown), len(ticked)) == (MOST_FIELDS, MOST_FIELDS - 1)
+    assert "have gone: 5<" in page
+    # Understood, and refused for what the files are: others than were indexed.
+    assert (sent.status_code, "changed since it was indexed" in sent.text) == (409, True)
 
 
 def test_a_file_of_two_names_is_no_copy_of_itself(client: TestClient, folder: Path) -> None:
