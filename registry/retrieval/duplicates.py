@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 NEAR = 0.8
 # Fingerprints that a scan of the index compares; further copies are found by their hashes.
 MOST = 100
+# Cosine distance of fingerprints, by PostgreSQL's rounding, under which every copy lies.
+WORTH_JUDGING = 1 - NEAR + 0.01
 # Columns that tell what a file holds: see `contents`.
 CONTENTS = (File.sha256, File.body_sha256, File.log_norm)
 # What a file is to another, how similar, and how much stronger.
@@ -68,13 +70,21 @@ def find_duplicates(session: Session, adapter_id: int) -> list[Duplicate]:
     files = {row.sha256: row for row in session.scalars(select(File).where(same).limit(MOST))}
     if file.fingerprint is not None:
         session.execute(text(f"SET LOCAL hnsw.ef_search = {MOST}"))
+        distance = File.fingerprint.cosine_distance(file.fingerprint).label("distance")
         nearest = (
-            select(File)
+            select(File.sha256, distance)
             .where(File.fingerprint.is_not(None))
-            .order_by(File.fingerprint.cosine_distance(file.fingerprint))
+            .order_by(distance)
             .limit(MOST)
+            .subquery()
         )
-        files |= {row.sha256: row for row in session.scalars(nearest)}
+        # Most of the nearest are strangers, whose rows cost far more to load than the scan did.
+        close = (
+            select(File)
+            .join(nearest, nearest.c.sha256 == File.sha256)
+            .where(nearest.c.distance < WORTH_JUDGING)
+        )
+        files |= {row.sha256: row for row in session.scalars(close)}
     judged = {sha256: judge(file, other) for sha256, other in files.items()}
     verdicts = {sha256: verdict for sha256, verdict in judged.items() if verdict}
     certain = _by_certainty(verdicts)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
@@ -217,6 +218,30 @@ def test_an_adapter_that_was_not_read_is_alone(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         adapter = add_adapter(session)
         assert find_duplicates(session, adapter.id) == []
+
+
+def test_strangers_are_told_by_the_scan_and_not_loaded(registry: Registry) -> None:
+    close = np.eye(FINGERPRINT_DIM)[0] + 0.1 * np.eye(FINGERPRINT_DIM)[1]
+    directions = [np.eye(FINGERPRINT_DIM)[0], close, *np.eye(FINGERPRINT_DIM)[2:12]]
+    ids = []
+    with registry.sessions.begin() as session:
+        for direction in directions:
+            adapter = add_adapter(session)
+            file = session.get_one(File, adapter.file_sha256)
+            file.fingerprint, file.log_norm = direction / np.linalg.norm(direction), 1.0
+            ids.append(adapter.id)
+    loaded: list[str] = []
+
+    def note(file: File, _: object) -> None:
+        loaded.append(file.sha256)
+
+    event.listen(File, "load", note)
+    with registry.sessions.begin() as session:
+        found = find_duplicates(session, ids[0])
+    event.remove(File, "load", note)
+
+    assert [(copy.adapter_id, copy.kind) for copy in found] == [(ids[1], "near")]
+    assert len(loaded) == 2
 
 
 def test_the_column_holds_a_fingerprint() -> None:
