@@ -39,10 +39,11 @@ class Registry(ImageService, Administration):
         self.text_encoder.encode(["warm"])
         segment("预热")
         translations("预热")
-        # With it come the encoders, and what texts are strangers to each other. Who searches is
-        # told what is amiss; a server starts all the same.
+        # With it come the encoders, the words of their concepts, for it says what and how, and what
+        # texts are strangers to each other. Who searches is told what is amiss; a server starts all
+        # the same.
         with suppress(RegistryError):
-            self.search("预热", paging=Paging(limit=1))
+            self.search("狐狸：黑色剪影", paging=Paging(limit=1))
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with self.transaction() as session:
