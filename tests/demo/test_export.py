@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from demo.paths import DATA, OUTSIDE
 from demo.world.sources import load_sources
 from demo.world.splits import is_stranger
 from encoder.adapter.lora_file import read
+from encoder.text_encoder import load_text_encoder
 from encoder.weight_encoders.checkpoint import load_encoder
+from encoder.weight_encoders.ridge import RidgeEncoder
+from encoder.weight_encoders.voices import words_of
 
 MOST_BYTES = 40_000_000
 
@@ -113,3 +117,20 @@ def test_shipped_encoder_is_for_the_shipped_base() -> None:
     assert encoder.base_model == BASE_MODEL
     # Chance is 0.04 in a gallery of 120.
     assert encoder.metrics["validation"]["mrr"] > 0.5
+
+
+def test_shipped_encoder_hears_a_question_in_the_words_of_its_looks() -> None:
+    """And none of it is near an adapter of which nothing is known."""
+    encoder = load_encoder(DATA / "encoder.safetensors")
+    assert isinstance(encoder, RidgeEncoder)
+    assert encoder.known is not None
+    assert encoder.penalties is not None
+    asked = ["a stopwatch, just dark filled shapes", "stopwatch", "just dark filled shapes"]
+    texts = load_text_encoder().encode(asked)
+
+    heard = encoder.encode_question(texts)
+
+    said = replace(encoder, known=None).encode_question(texts)
+    looks = words_of(encoder.known.looks, encoder.text)
+    assert (looks @ heard).max() > (looks @ said).max()
+    assert abs(float(heard @ encoder.penalties.nothing())) < 1e-5
