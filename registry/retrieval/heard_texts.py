@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder.text_encoder import TextEncoder, normalise
+from registry.measures import timed
 from registry.text.translations import in_english
 
 # What a Chinese question says in English counts so much beside what it says: a dictionary knows
@@ -22,7 +23,11 @@ def embed_heard(
 ) -> npt.NDArray[np.float32]:
     """Return (1 + parts, dim), float32, unit rows; `whole` (dim,) is the embedding of `text`."""
     english = in_english(text)
-    others = text_encoder.encode([*parts, *([english] if english else [])])
+    others = [*parts, *([english] if english else [])]
+    if not others:
+        return whole[None]
+    with timed("encode"):
+        embedded = text_encoder.encode(others)
     if english:
-        whole = normalise((whole + ENGLISH_SHARE * others[-1])[None])[0]
-    return np.concatenate([whole[None], others[: len(parts)]])
+        whole = normalise((whole + ENGLISH_SHARE * embedded[-1])[None])[0]
+    return np.concatenate([whole[None], embedded[: len(parts)]])

@@ -315,8 +315,7 @@ def _heard(
     """Return what an encoder hears of a question, the whole and its parts: (n, dim)."""
     if all(space.encoder is None for space in spaces):
         return question.embedding[None]
-    with timed("encode"):
-        return embed_heard(question.text, question.embedding, question.parts, text_encoder)
+    return embed_heard(question.text, question.embedding, question.parts, text_encoder)
 
 
 def _aim(space: Space, question: Question, heard: npt.NDArray[np.float32]) -> _Asked:
