@@ -1,6 +1,6 @@
 """What hubs list, stored: that it takes no longer the more there is."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import event, text
@@ -9,30 +9,18 @@ from sqlalchemy.orm import Session
 from crawler.records import AdapterRecord, FileRecord
 from registry.db.adapters import Origin, move
 from tests.builders import add_adapter
+from tests.registry.db.test_records import make_record
 
 FOLDER = Origin("folder", "/loras")
-DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record_of(file_name: str) -> AdapterRecord:
-    return AdapterRecord(
+    return replace(
+        make_record(),
         hub=FOLDER.hub,
         repo=f"loras/{file_name}",
         version="",
-        name=file_name,
-        author="",
-        description="",
-        trigger_words=(),
-        tags=(),
-        base_model_words=(),
-        licence=None,
-        mature=None,
-        downloads=0,
-        created_at=DAY,
-        updated_at=DAY,
         file=FileRecord(file_name, 5, "a" * 64),
-        covers=(),
-        page_url="",
     )
 
 
